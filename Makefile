@@ -1,0 +1,51 @@
+# Every target is enough alone on a machine that has Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2
+
+.PHONY: run install install-dev test check bench lock
+
+run: install
+	$(BIN)/constellation up --demo
+
+install: $(VENV)/.installed
+
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name it with make PYTHON=..." >&2; exit 1; }
+	@scripts/packages git=git
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/packages /no-ensurepip=python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+check: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit
+
+test: install-dev
+	@scripts/packages $(TEST_PACKAGES)
+	$(BIN)/pytest $(ARGS)
+
+bench: install-dev
+	@scripts/packages nginx=nginx-light wrk=wrk
+	$(BIN)/python -m bench
+
+lock:
+	$(BIN)/uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes \
+		--extra build pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes \
+		--extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock

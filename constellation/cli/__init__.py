@@ -1,0 +1,23 @@
+"""The command line, one file per command group. A command imports what it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import typer
+
+from constellation.cli import migrate, serve, up
+
+app = typer.Typer(
+    name="constellation",
+    help="Serves algorithms across machines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(up.up)
+app.command("serve")(serve.serve)
+app.command("migrate")(migrate.migrate)
+
+
+def main() -> None:
+    """Entry point of the `constellation` command."""
+    app()

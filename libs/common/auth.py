@@ -1,0 +1,172 @@
+"""Checking who asks: access tokens against the published keys, API keys against the identity feed.
+
+Issuing is fakts' work. Everything here is decided locally; only an unknown signing key or an unknown API key
+makes a service ask fakts, once for all that wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from libs.common.contracts.identity import FULL_PERMISSIONS, Principal, PrincipalKind
+from libs.common.contracts.joining import SERVICE_PREFIX, SERVICE_SCOPE
+from libs.common.directory import Directory, credential
+from libs.common.problems import Forbidden, Unauthenticated
+
+FetchKeys = Callable[[], Awaitable[dict[str, Any]]]
+Refresh = Callable[[], Awaitable[bool]]
+
+LEEWAY_SECONDS = 30
+_ALGORITHMS = ["RS256"]
+
+
+class TokenVerifier:
+    """Verifies RS256 access tokens (RFC 7519, RFC 9068) against a JWKS that is fetched when needed."""
+
+    def __init__(self, fetch: FetchKeys, *, min_interval: float = 1.0, max_age: float = 300.0) -> None:
+        self._fetch = fetch
+        self._min_interval = min_interval
+        self._max_age = max_age
+        self._keys: KeySet | None = None
+        self._fetched = float("-inf")
+
+    async def claims(self, token: str) -> dict[str, Any] | None:
+        """The claims of a valid token, else None."""
+        if self._keys is None or time.monotonic() - self._fetched > self._max_age:
+            await self._refresh()
+        for attempt in (1, 2):
+            try:
+                decoded = jwt.decode(token, self._keys or KeySet([]), algorithms=_ALGORITHMS)
+                registry = jwt.JWTClaimsRegistry(
+                    leeway=LEEWAY_SECONDS, exp={"essential": True}, sub={"essential": True}
+                )
+                registry.validate(decoded.claims)
+                return dict(decoded.claims)
+            except (JoseError, ValueError):
+                if attempt == 2 or not await self._refresh():
+                    return None
+        return None
+
+    async def _refresh(self) -> bool:
+        """Fetch the keys anew unless that was just done. False when nothing new was fetched."""
+        if time.monotonic() - self._fetched < self._min_interval:
+            return False
+        self._fetched = time.monotonic()
+        try:
+            self._keys = KeySet.import_key_set(await self._fetch())  # type: ignore[arg-type]
+        except Exception:  # fakts does not answer: the keys at hand stay good
+            return False
+        return True
+
+
+class Authenticator:
+    """Turns an `Authorization` header into a principal."""
+
+    def __init__(self, verifier: TokenVerifier, directory: Directory, *, refresh: Refresh | None = None) -> None:
+        self._verifier = verifier
+        self._directory = directory
+        self._refresh = refresh
+
+    async def authenticate(self, authorization: str | None) -> Principal | None:
+        """The principal, or None when there is no header. Raises Unauthenticated for a bad credential."""
+        found = credential(authorization)
+        if found is None:
+            return None
+        scheme, value = found
+        principal = None
+        if scheme == "key":
+            principal = await self.of_key(value)
+        elif scheme == "jwt" and (claims := await self._verifier.claims(value)) is not None:
+            principal = self.of_claims(claims)
+        if principal is None:
+            raise Unauthenticated("the key or token is not known here, or was revoked or has expired")
+        return principal
+
+    async def of_key(self, raw: str) -> Principal | None:
+        """Who an API key is. An unknown one is confirmed with fakts: it may be a second old."""
+        principal = self._directory.principal(raw)
+        if principal is None and self._refresh is not None and await self._refresh():
+            principal = self._directory.principal(raw)
+        return principal
+
+    def of_claims(self, claims: dict[str, Any]) -> Principal | None:
+        """Who an access token of this platform is for: a service, or an account."""
+        scopes = str(claims.get("scope", "")).split()
+        subject = str(claims["sub"])
+        if SERVICE_SCOPE in scopes and str(claims.get("client_app", "")).startswith(SERVICE_PREFIX):
+            return Principal(
+                kind=PrincipalKind.SERVICE,
+                name=str(claims["client_app"]).removeprefix(SERVICE_PREFIX),
+                instance=str(claims.get("client_id", "")),
+            )
+        account = self._directory.accounts.get(str(claims.get("preferred_username", subject)))
+        if account is None or not account.active or str(account.id) != subject:
+            return None
+        return Principal(
+            kind=PrincipalKind.ACCOUNT,
+            name=account.name,
+            account_id=account.id,
+            staff=account.staff,
+            session_limit=account.session_limit,
+            permissions=FULL_PERMISSIONS,
+            organizations=account.organizations,
+        )
+
+
+async def caller(request: Request) -> Principal | None:
+    """Who asks, or None when the request says nothing. Raises Unauthenticated for a bad credential."""
+    authenticator: Authenticator = request.app.state.authenticator
+    return await authenticator.authenticate(request.headers.get("authorization"))
+
+
+OptionalCaller = Annotated[Principal | None, Depends(caller)]
+
+
+async def known(principal: OptionalCaller) -> Principal:
+    if principal is None:
+        raise Unauthenticated("authorization required")
+    return principal
+
+
+Caller = Annotated[Principal, Depends(known)]
+
+
+async def service_only(principal: Caller) -> Principal:
+    if not principal.is_service:
+        raise Forbidden("this route is for services of the platform")
+    return principal
+
+
+async def account_only(principal: Caller) -> Principal:
+    if principal.kind is not PrincipalKind.ACCOUNT:
+        raise Forbidden("this route is for users")
+    return principal
+
+
+async def manager_only(principal: Caller) -> Principal:
+    """An account that may manage algorithms, or an administrator."""
+    await account_only(principal)
+    if not (principal.is_admin or principal.permissions.allow_algo_management):
+        raise Forbidden("this key may not manage algorithms; use one that has 'allow_algo_management'")
+    return principal
+
+
+async def admin_only(principal: Caller) -> Principal:
+    if principal.kind is not PrincipalKind.ACCOUNT or not principal.is_admin:
+        raise Forbidden("this route is for administrators; use an admin key")
+    return principal
+
+
+async def public() -> None:
+    """The route is for everybody. Stands where another route has its gate, so that none has none."""
+
+
+GATES = frozenset({public, known, account_only, manager_only, admin_only, service_only})
+"""Every route has one of these among its dependencies; a test walks all of them."""

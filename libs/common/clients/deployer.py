@@ -1,0 +1,21 @@
+"""Asking the deployer: demand of gateways, reports of workers."""
+
+from __future__ import annotations
+
+from libs.common.clients.base import ServiceClient
+from libs.common.contracts.replicas import DemandReport, WorkerOrders, WorkerReport
+
+
+class DeployerClient(ServiceClient):
+    service = "deployer"
+
+    async def report_demand(self, report: DemandReport) -> None:
+        """Say which revisions are called. Idempotent: the newest report counts."""
+        await self._ask("POST", "/internal/demand", json=report.model_dump(mode="json"), timeout=5.0)
+
+    async def report_worker(self, worker_id: str, report: WorkerReport) -> WorkerOrders:
+        """Say what runs on a node; the answer says what should."""
+        answer = await self._ask(
+            "POST", f"/internal/workers/{worker_id}/report", json=report.model_dump(mode="json"), timeout=5.0
+        )
+        return WorkerOrders.model_validate_json(answer.content)

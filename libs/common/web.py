@@ -1,0 +1,196 @@
+"""The skeleton of a service's HTTP application: request ids, trace context, metrics, health, errors.
+
+Every route declares its gate: `router(service_only)` and so on (`libs.common.auth`), so that nothing is open by
+omission.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import structlog
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from libs.common import logs, telemetry
+from libs.common.auth import public
+from libs.common.problems import Invalid, NotFound, Problem, TooLarge, Unavailable
+
+log = logs.get(__name__)
+
+REQUEST_ID = "x-request-id"
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Gate = Callable[..., Awaitable[object]]
+Check = Callable[[], Awaitable[None]]
+
+
+def router(gate: Gate, **options: Any) -> APIRouter:
+    """A router whose routes all pass `gate` first."""
+    return APIRouter(dependencies=[Depends(gate)], **options)
+
+
+def create_app(service: str, *, lifespan: Lifespan, routers: Sequence[APIRouter]) -> FastAPI:
+    """A service's application. The lifespan puts what the routes need on `app.state`.
+
+    `app.state.checks` (name -> coroutine function that raises) decides `/readyz`.
+    """
+    app = FastAPI(
+        title=f"Constellation {service}",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.state.checks = {}
+    for one in routers:
+        app.include_router(one)
+    app.include_router(_health())
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    for unreachable in (OperationalError, InterfaceError, PoolTimeout, DBAPIError, OSError):
+        app.add_exception_handler(unreachable, _on_database)
+    app.add_exception_handler(Exception, _on_fault)
+    app.add_middleware(_Observe, service=service)
+    return app
+
+
+def _health() -> APIRouter:
+    routes = router(public)
+
+    @routes.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @routes.get("/readyz")
+    async def readyz(request: Request, response: Response) -> dict[str, Any]:
+        failing = {}
+        for name, check in request.app.state.checks.items():
+            try:
+                await check()
+            except Exception as error:  # whatever keeps the service from working is told, not raised
+                failing[name] = logs.redact(str(error) or type(error).__name__)
+        if failing:
+            response.status_code = 503
+        return {"status": "unready" if failing else "ready", "failing": failing}
+
+    @routes.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return routes
+
+
+def render(path: str, problem: Problem, request_id: str) -> Response:
+    """A problem as the family of routes that `path` belongs to words it."""
+    if path.startswith("/v1/"):
+        body: dict[str, Any] = {"error": {"id": request_id, "code": problem.code, "message": problem.detail}}
+        return Response(orjson.dumps(body), problem.status, problem.headers, media_type="application/json")
+    document = {
+        "type": "about:blank",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": request_id,
+    }
+    return Response(orjson.dumps(document), problem.status, problem.headers, media_type="application/problem+json")
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - registered for it
+    return render(request.url.path, error, current_request_id())
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    parts = [f"{'.'.join(str(p) for p in e['loc'][1:]) or 'body'}: {e['msg']}" for e in error.errors()]
+    return render(request.url.path, Invalid("; ".join(parts) or "invalid request"), current_request_id())
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    problem: Problem = NotFound(f"there is no {request.method} {request.url.path} here")
+    if error.status_code != 404:
+        problem = Problem(str(error.detail), code=6001, headers=error.headers)
+        problem.status, problem.title = error.status_code, str(error.detail)
+    return render(request.url.path, problem, current_request_id())
+
+
+async def _on_database(request: Request, error: Exception) -> Response:
+    if isinstance(error, DBAPIError) and not (error.connection_invalidated or _is_outage(error)):
+        return await _on_fault(request, error)
+    log.warning("dependency_unreachable", path=request.url.path, reason=type(error).__name__)
+    problem = Unavailable("the database cannot be reached just now; nothing was changed, try again")
+    return render(request.url.path, problem, current_request_id())
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    return isinstance(error, OperationalError | InterfaceError) or isinstance(error.orig, OSError)
+
+
+async def _on_fault(request: Request, error: Exception) -> Response:
+    log.error("request_failed", path=request.url.path, exc_info=error)
+    request_id = current_request_id()
+    return render(request.url.path, Problem(f"internal error; quote request id {request_id}"), request_id)
+
+
+def current_request_id() -> str:
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
+class _Observe:
+    """Binds the request id and trace context, counts and times the request. Plain ASGI: streams stay streams."""
+
+    def __init__(self, app: ASGIApp, service: str) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        request_id = headers.get(REQUEST_ID) or f"req-{uuid4()}"
+        status, started = 500, time.perf_counter()
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        token = telemetry.context.attach(telemetry.extract(headers))
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, observed)
+            finally:
+                telemetry.context.detach(token)
+                route = getattr(scope.get("route"), "path", "unmatched")
+                telemetry.REQUESTS.labels(self._service, scope["method"], route, status).inc()
+                telemetry.REQUEST_SECONDS.labels(self._service, route).observe(time.perf_counter() - started)
+
+
+async def body_chunks(request: Request, *, limit: int) -> AsyncIterator[bytes]:
+    """The request's body as it arrives. Raises TooLarge past `limit` bytes."""
+    seen = 0
+    async for chunk in request.stream():
+        seen += len(chunk)
+        if seen > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes")
+        yield chunk

@@ -1,0 +1,41 @@
+"""What happened to a deployment, for people: a bounded history."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.deployer.models import Event, EventKind, Replica
+
+MAX_MESSAGE = 2000
+
+
+def record(session: AsyncSession, at: datetime, kind: EventKind, deployment_id: UUID, message: str) -> None:
+    """Something that happened to the deployment itself."""
+    event = Event(deployment_id=deployment_id, at=at, kind=kind, message=message[:MAX_MESSAGE])
+    session.add(event)
+
+
+def record_replica(session: AsyncSession, at: datetime, kind: EventKind, replica: Replica, message: str) -> None:
+    """Something that happened to one of its replicas."""
+    session.add(
+        Event(
+            deployment_id=replica.deployment_id,
+            at=at,
+            kind=kind,
+            replica_id=replica.id,
+            worker_id=replica.worker_id,
+            message=message[:MAX_MESSAGE],
+        )
+    )
+
+
+async def prune(session: AsyncSession, *, since: datetime, keep: int) -> None:
+    """Of each deployment that something happened to since then, keep the newest `keep` events."""
+    recent = select(Event.deployment_id).where(Event.at >= since).distinct()
+    rank = func.row_number().over(partition_by=Event.deployment_id, order_by=Event.id.desc())
+    ranked = select(Event.id, rank.label("rank")).where(Event.deployment_id.in_(recent)).subquery()
+    await session.execute(delete(Event).where(Event.id.in_(select(ranked.c.id).where(ranked.c.rank > keep))))

@@ -1,0 +1,187 @@
+"""The deployer's tables: what should run, what runs, and where.
+
+Whoever changes rows locks them in this order: worker, deployments by id, their replicas, feed. Then nobody waits in
+a circle.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import BigInteger, Enum, ForeignKey, Identity, Index, String, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from libs.common import db
+from libs.common.contracts.replicas import ReplicaState
+from libs.common.feed import FeedEntryColumns, FeedVersionColumns
+from libs.common.lease import Leased
+
+
+class Base(DeclarativeBase):
+    metadata = db.metadata()
+
+
+def _values(kind: type[StrEnum]) -> Enum:
+    """The values of an enumeration as text. The database does not check them: a newer release may add some."""
+    return Enum(kind, native_enum=False, length=16, values_callable=lambda members: [m.value for m in members])
+
+
+class FeedVersion(FeedVersionColumns, Base):
+    __tablename__ = "feed_versions"
+
+
+class FeedEntry(FeedEntryColumns, Base):
+    __tablename__ = "feed_entries"
+
+
+class DeploymentKind(StrEnum):
+    ON_DEMAND = "on_demand"
+    """A revision that has replicas because it is called. The deployment's id is the revision's."""
+
+
+class EventKind(StrEnum):
+    PLACED = "placed"
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    PENDING = "pending"
+
+
+class Worker(Base):
+    """A node as it reported itself last."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    version: Mapped[str] = mapped_column(String(64))
+    runtime: Mapped[str] = mapped_column(String(32))
+    labels: Mapped[dict[str, str]] = mapped_column(JSONB)
+    languages: Mapped[list[str]] = mapped_column(JSONB)
+    cpus: Mapped[float]
+    memory_mib: Mapped[int]
+    slots: Mapped[int]
+    """Most replicas at once."""
+    lease_until: Mapped[datetime] = mapped_column(db.UtcDateTime, index=True)
+    draining: Mapped[bool] = mapped_column(default=False)
+    """An administrator wants the node empty."""
+    run: Mapped[str] = mapped_column(String(64), default="")
+    """Names the run of the worker's process that reported last."""
+    sequence: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Number of its last report."""
+    joined_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+
+
+class Deployment(Base):
+    """Something that should have replicas, and how it is doing."""
+
+    __tablename__ = "deployments"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[DeploymentKind] = mapped_column(_values(DeploymentKind))
+    revision_id: Mapped[UUID]
+    algorithm_id: Mapped[UUID] = mapped_column(index=True)
+    need: Mapped[int] = mapped_column(default=0)
+    """Replicas that demand asks for now."""
+    wanted: Mapped[int] = mapped_column(default=0)
+    """Replicas that are kept: the need, and for a while what was needed before."""
+    last_needed: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
+    """When all that are wanted were needed."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """Failed attempts in a row."""
+    retry_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
+    """No replica is started before this."""
+    last_failure: Mapped[str | None] = mapped_column(Text)
+    pending_since: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
+    """Since when a replica waits for a place."""
+    pending_reason: Mapped[str | None] = mapped_column(Text)
+    route: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """What the feed `routes` says."""
+    due_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime, index=True)
+    """When it is looked at next. Null while there is nothing to do and nothing runs."""
+    created_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    changed_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+
+    __table_args__ = (
+        Index("ix_deployments_pending", "id", postgresql_where=text("pending_since is not null")),
+        Index("ix_deployments_idle", "last_needed", postgresql_where=text("need = 0 and wanted > 0")),
+    )
+
+
+class Demand(Base):
+    """One gateway's word on one deployment."""
+
+    __tablename__ = "demands"
+
+    deployment_id: Mapped[UUID] = mapped_column(
+        ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True
+    )
+    gateway: Mapped[str] = mapped_column(String(128), primary_key=True, index=True)
+    in_flight: Mapped[int]
+    waiting: Mapped[int]
+    until: Mapped[datetime] = mapped_column(db.UtcDateTime, index=True)
+
+
+LIVE = text("state not in ('stopped', 'failed')")
+
+
+class Replica(Base):
+    """One replica: what it should be (`drain_requested`, `spec`) and what it is (`state`, `address`)."""
+
+    __tablename__ = "replicas"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"))
+    revision_id: Mapped[UUID]
+    worker_id: Mapped[str] = mapped_column(String(64))
+    state: Mapped[ReplicaState] = mapped_column(_values(ReplicaState), default=ReplicaState.WANTED)
+    drain_requested: Mapped[bool] = mapped_column(default=False)
+    reason: Mapped[str | None] = mapped_column(Text)
+    """Why it drains, ended or failed."""
+    address: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    memory_mib: Mapped[int]
+    secrets_version: Mapped[int]
+    spec: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    since: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    """Since when it is in its state."""
+    ready_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
+
+    __table_args__ = (
+        Index("ix_replicas_deployment_id", "deployment_id"),
+        Index("ix_replicas_live_worker_id", "worker_id", postgresql_where=LIVE),
+        Index("ix_replicas_ended", "since", postgresql_where=text("state in ('stopped', 'failed')")),
+    )
+
+
+class Event(Base):
+    """Something that happened to a deployment, for people."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(db.UtcDateTime, index=True)
+    kind: Mapped[EventKind] = mapped_column(_values(EventKind))
+    replica_id: Mapped[UUID | None]
+    worker_id: Mapped[str | None] = mapped_column(String(64))
+    message: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_events_deployment_id_id", "deployment_id", "id"),)
+
+
+class Planner(Leased, Base):
+    """The process that plans. Its row is locked while it does, so there is one plan at a time."""
+
+    __tablename__ = "planners"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    catalog_epoch: Mapped[str] = mapped_column(String(36), default="")
+    catalog_version: Mapped[int] = mapped_column(BigInteger, default=0)
+    """What the holder knows of the catalog. Who knows less leaves planning to it."""

@@ -1,0 +1,224 @@
+"""Rows of deployments and what the planner sees of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Select, func, or_, select, union, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.common.contracts.catalog import Language
+from libs.common.contracts.replicas import ReplicaState
+from services.deployer.catalog import Catalog
+from services.deployer.models import Demand, Deployment, Replica, Worker
+from services.deployer.states import LIVE
+from services.deployer.view import DeploymentView, IdleReplica, ReplicaView, WorkerView
+
+MAX_DUE = 500
+MAX_IDLE = 200
+FAILED_ON = timedelta(minutes=5)
+
+_live = Replica.state.in_(LIVE)
+
+
+async def lock(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, Deployment]:
+    """The deployments' rows, locked in the order in which everybody locks them. Who has them locked is the only one
+    that changes their replicas."""
+    query = select(Deployment).where(Deployment.id.in_(ids)).order_by(Deployment.id).with_for_update()
+    rows = (await session.execute(query, execution_options={"populate_existing": True})).scalars()
+    return {row.id: row for row in rows}
+
+
+async def make_due(session: AsyncSession, ids: Collection[UUID], now: datetime) -> None:
+    """These deployments are to be planned now."""
+    if not ids:
+        return
+    for row in (await lock(session, ids)).values():
+        row.due_at = now if row.due_at is None else min(now, row.due_at)
+    await session.flush()
+
+
+async def make_pending_due(session: AsyncSession, now: datetime) -> bool:
+    """Room was found: deployments that lack it are to be planned now. Those that are locked are being planned."""
+    waiting = select(Deployment.id).where(Deployment.pending_since.is_not(None)).order_by(Deployment.id)
+    ids = (await session.execute(waiting.with_for_update(skip_locked=True))).scalars().all()
+    if ids:
+        await session.execute(update(Deployment).where(Deployment.id.in_(ids)).values(due_at=now))
+    return bool(ids)
+
+
+async def due(session: AsyncSession, now: datetime) -> list[UUID]:
+    """Deployments to plan: due ones, those whose demand lapsed, those with a replica on a worker that lapsed."""
+    on_lapsed = (
+        select(Replica.deployment_id).join(Worker, Worker.id == Replica.worker_id).where(_live, Worker.lease_until < now)
+    )
+    found = union(
+        select(Deployment.id).where(Deployment.due_at <= now),
+        select(Demand.deployment_id).where(Demand.until < now),
+        on_lapsed,
+    )
+    return list((await session.execute(found.limit(MAX_DUE))).scalars())
+
+
+async def live_replicas(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, list[Replica]]:
+    """Replicas of the deployments that have not ended, by deployment. The deployments are locked."""
+    query = select(Replica).where(Replica.deployment_id.in_(ids), _live)
+    rows = (await session.execute(query, execution_options={"populate_existing": True})).scalars()
+    found: dict[UUID, list[Replica]] = {one: [] for one in ids}
+    for row in rows:
+        found[row.deployment_id].append(row)
+    return found
+
+
+async def demand(
+    session: AsyncSession, ids: Collection[UUID], now: datetime
+) -> dict[UUID, tuple[int, datetime]]:
+    """Calls at once and when the first word on them lapses, by deployment."""
+    query = (
+        select(Demand.deployment_id, func.sum(func.greatest(Demand.in_flight, Demand.waiting)), func.min(Demand.until))
+        .where(Demand.deployment_id.in_(ids), Demand.until >= now)
+        .group_by(Demand.deployment_id)
+    )
+    return {row[0]: (int(row[1]), row[2]) for row in await session.execute(query)}
+
+
+async def failed_on(
+    session: AsyncSession, deployments: Iterable[Deployment], now: datetime
+) -> dict[UUID, frozenset[str]]:
+    """Workers on which the deployments failed not long ago."""
+    failing = [one.id for one in deployments if one.failures]
+    if not failing:
+        return {}
+    query = select(Replica.deployment_id, Replica.worker_id).where(
+        Replica.deployment_id.in_(failing),
+        Replica.state == ReplicaState.FAILED,
+        Replica.since > now - FAILED_ON,
+    )
+    found: dict[UUID, set[str]] = defaultdict(set)
+    for deployment_id, worker_id in await session.execute(query):
+        found[deployment_id].add(worker_id)
+    return {deployment_id: frozenset(workers) for deployment_id, workers in found.items()}
+
+
+async def workers(session: AsyncSession) -> tuple[WorkerView, ...]:
+    """All workers, with what their live replicas use."""
+    leaving = or_(Replica.drain_requested, Replica.state == ReplicaState.DRAINING)
+    used = (
+        select(
+            Replica.worker_id,
+            func.sum(Replica.memory_mib).label("mib"),
+            func.count().label("slots"),
+            func.sum(Replica.memory_mib).filter(leaving).label("leaving_mib"),
+            func.count().filter(leaving).label("leaving_slots"),
+        )
+        .where(_live)
+        .group_by(Replica.worker_id)
+        .subquery()
+    )
+    query: Select[Worker, int, int, int, int] = select(
+        Worker,
+        func.coalesce(used.c.mib, 0),
+        func.coalesce(used.c.slots, 0),
+        func.coalesce(used.c.leaving_mib, 0),
+        func.coalesce(used.c.leaving_slots, 0),
+    ).outerjoin(used, used.c.worker_id == Worker.id)
+    return tuple(
+        WorkerView(
+            id=worker.id,
+            lease_until=worker.lease_until,
+            draining=worker.draining,
+            languages=frozenset(_languages(worker.languages)),
+            memory_mib=worker.memory_mib,
+            slots=worker.slots,
+            used_mib=mib,
+            used_slots=slots,
+            leaving_mib=leaving_mib,
+            leaving_slots=leaving_slots,
+        )
+        for worker, mib, slots, leaving_mib, leaving_slots in await session.execute(query)
+    )
+
+
+async def idle(
+    session: AsyncSession, others_than: Collection[UUID], now: datetime
+) -> tuple[dict[UUID, Deployment], dict[UUID, list[Replica]], tuple[IdleReplica, ...]]:
+    """Deployments that nobody needs, longest idle first and locked, with their replicas. Those that somebody else
+    has locked are left out."""
+    query = (
+        select(Deployment)
+        .where(
+            Deployment.need == 0,
+            Deployment.wanted > 0,
+            Deployment.due_at > now,
+            Deployment.id.not_in(others_than),
+        )
+        .order_by(Deployment.last_needed)
+        .limit(MAX_IDLE)
+        .with_for_update(skip_locked=True)
+    )
+    rows = (await session.execute(query)).scalars().all()
+    replicas = await live_replicas(session, [row.id for row in rows])
+    found = tuple(
+        IdleReplica(
+            id=replica.id,
+            deployment_id=row.id,
+            worker_id=replica.worker_id,
+            memory_mib=replica.memory_mib,
+            idle_since=row.last_needed or row.created_at,
+        )
+        for row in rows
+        for replica in replicas[row.id]
+        if not _leaves(replica)
+    )
+    return {row.id: row for row in rows}, replicas, found
+
+
+def see(
+    row: Deployment,
+    catalog: Catalog,
+    replicas: Iterable[Replica],
+    demanded: tuple[int, datetime] | None,
+    failed: frozenset[str],
+) -> DeploymentView:
+    """A deployment as the planner sees it."""
+    return DeploymentView(
+        id=row.id,
+        wish=catalog.wish(row.revision_id),
+        in_flight=demanded[0] if demanded else 0,
+        demand_until=demanded[1] if demanded else None,
+        need=row.need,
+        wanted=row.wanted,
+        last_needed=row.last_needed,
+        failures=row.failures,
+        retry_at=row.retry_at,
+        pending_since=row.pending_since,
+        failed_on=failed,
+        replicas=tuple(
+            ReplicaView(
+                id=replica.id,
+                worker_id=replica.worker_id,
+                state=replica.state,
+                draining=_leaves(replica),
+                current=catalog.is_current(replica.spec),
+                memory_mib=replica.memory_mib,
+                created_at=replica.created_at,
+                since=replica.since,
+            )
+            for replica in replicas
+        ),
+    )
+
+
+def _leaves(replica: Replica) -> bool:
+    return replica.drain_requested or replica.state is ReplicaState.DRAINING
+
+
+def _languages(names: Iterable[str]) -> Iterable[Language]:
+    """Those that this release knows: a newer worker may speak more."""
+    known = {language.value for language in Language}
+    return (Language(name) for name in names if name in known)
+
+

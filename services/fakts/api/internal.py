@@ -1,0 +1,56 @@
+"""Routes for the other services of the platform."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query, Request
+from pydantic import BaseModel, Field, SecretStr
+
+from libs.common import web
+from libs.common.auth import service_only
+from libs.common.contracts.feeds import FeedPage
+from libs.common.contracts.identity import IDENTITY_FEED, Account
+from libs.common.feed import MAX_WAIT
+from libs.common.problems import Unauthenticated
+from services.fakts import accounts
+from services.fakts.context import Ctx
+from services.fakts.fields import Plain
+from services.fakts.identity import account_body
+from services.fakts.passwords import MAX_LENGTH
+
+router = web.router(service_only, prefix="/internal", max_body_size=16 * 1024)
+
+
+class PasswordBody(BaseModel):
+    username: Annotated[str, Field(max_length=255), Plain]
+    password: SecretStr = Field(max_length=MAX_LENGTH)
+    address: Annotated[str, Field(max_length=255), Plain] | None = None
+    """Where the person's request came from, as far as the asking service knows."""
+
+
+@router.get(f"/feeds/{IDENTITY_FEED}")
+async def feed(
+    context: Ctx,
+    since: Annotated[int, Query(ge=0)] = 0,
+    epoch: Annotated[str, Query(max_length=36)] = "",
+    wait: Annotated[float, Query(ge=0, le=MAX_WAIT)] = 0.0,
+) -> FeedPage:
+    return await context.publisher.page(IDENTITY_FEED, since=since, epoch=epoch, wait=wait)
+
+
+@router.post("/passwords/verify")
+async def verify_password(body: PasswordBody, request: Request, context: Ctx) -> Account:
+    """The account, if the password is right. A wrong one and an unknown name take as long and look the same."""
+    address = body.address or (request.client.host if request.client else "")
+    subject = f"{body.username.lower()} {address}"
+    context.attempts.begin(subject)
+    async with context.database.transaction() as session:  # not held while the hash is computed
+        user = await accounts.find(session, body.username)
+        account = await account_body(session, user) if user is not None else None
+    stored = user.password_hash if user is not None else None
+    right = await context.passwords.verify(stored, body.password.get_secret_value())
+    if account is None or not right:
+        raise Unauthenticated("wrong user name or password")
+    context.attempts.forgive(subject)
+    return account

@@ -1,0 +1,91 @@
+"""`/lok/f/`: leases of the platform's instances, and reports of clients."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Request, Response
+from pydantic import BaseModel, Field
+
+from libs.common import web
+from libs.common.auth import Caller, public, service_only
+from libs.common.contracts.identity import Principal
+from libs.common.contracts.joining import SERVICE_PREFIX, InstanceLease, InstanceOffer
+from libs.common.db import Session
+from libs.common.directory import credential
+from libs.common.problems import Forbidden, Invalid, Unauthenticated
+from services.fakts import clients, instances
+from services.fakts.context import Ctx
+from services.fakts.discovery import BASE_PATH
+from services.fakts.fields import is_plain
+from services.fakts.manifests import MAX_REQUIREMENTS
+
+MAX_BODY = 256 * 1024
+MAX_ALIASES = 32
+
+leases = web.router(service_only, prefix=f"{BASE_PATH}instances", max_body_size=MAX_BODY)
+reports = web.router(public, prefix=f"{BASE_PATH}report", max_body_size=MAX_BODY)
+
+
+async def _client_of_token(request: Request, context: Ctx) -> str:
+    """The client id of an app's access token. Apps that act for nobody are no principals, but known all the same."""
+    found = credential(request.headers.get("authorization"))
+    claims = await context.verifier.claims(found[1]) if found is not None and found[0] == "jwt" else None
+    if claims is None:
+        raise Unauthenticated("send the access token: Authorization: Bearer TOKEN")
+    return str(claims.get("client_id", ""))
+
+
+class Report(BaseModel):
+    alias_reports: dict[str, dict[str, Any]] = Field(default={}, max_length=MAX_REQUIREMENTS)
+    functional: bool = True
+
+
+@leases.put("/{instance_id}")
+async def offer(
+    instance_id: UUID, body: InstanceOffer, session: Session, context: Ctx, caller: Caller
+) -> InstanceLease:
+    """This instance is alive. The answer holds all live instances of what it requires."""
+    _check_own(instance_id, caller)
+    if body.service != f"{SERVICE_PREFIX}{caller.name}":
+        raise Forbidden(f"this token is for instances of {SERVICE_PREFIX}{caller.name}, not of {body.service}")
+    if len(body.aliases) > MAX_ALIASES or len(body.requirements) > MAX_REQUIREMENTS:
+        raise Invalid(f"at most {MAX_ALIASES} aliases and {MAX_REQUIREMENTS} requirements")
+    if not is_plain(body.model_dump(mode="json")):
+        raise Invalid("a NUL character or half a surrogate pair is not allowed")
+    mandate = await clients.mandate_of(session, instance_id)
+    if mandate is None:
+        raise Unauthenticated("this instance is not known any more; log in again")
+    if mandate.revoked_at is not None:
+        raise Forbidden("the key that this instance joined with was revoked")
+    seconds = context.settings.lease_seconds
+    await instances.offer(session, instance_id, body, seconds=seconds)
+    composition = await instances.resolve(session, body.requirements)
+    return InstanceLease(lease_seconds=seconds, instances=composition.instances, statuses=composition.statuses)
+
+
+@leases.delete("/{instance_id}", status_code=204)
+async def leave(instance_id: UUID, session: Session, caller: Caller) -> Response:
+    """The instance is in nobody's answers from now on."""
+    _check_own(instance_id, caller)
+    await instances.end(session, instance_id)
+    return Response(status_code=204)
+
+
+@reports.post("/")
+async def report(body: Report, session: Session, client: Annotated[str, Depends(_client_of_token)]) -> dict[str, str]:
+    """What a client could reach of what it was given. The last word of each client is kept."""
+    said = body.model_dump(mode="json")
+    if not is_plain(said):
+        raise Invalid("a NUL character or half a surrogate pair is not allowed")
+    try:
+        await clients.report(session, UUID(client), said)
+    except ValueError:
+        raise Unauthenticated("this token is no client's") from None
+    return {"status": "reported"}
+
+
+def _check_own(instance_id: UUID, caller: Principal) -> None:
+    if caller.instance != str(instance_id):
+        raise Forbidden("a token is for one instance, and this is another")

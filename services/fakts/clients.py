@@ -1,0 +1,100 @@
+"""Clients: apps and services that logged in, and the ids they keep. Nothing here commits."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.common import db
+from libs.common.contracts.joining import Manifest
+from services.fakts import locks, mandates, manifests
+from services.fakts.models import Client, Instance, Mandate
+
+KEEP_SERVICES = timedelta(days=7)
+"""How long a service that does not come back is remembered."""
+
+
+class NotThisClient(Exception):
+    """The login is refused; the message says why."""
+
+
+async def log_in(session: AsyncSession, mandate: Mandate, manifest: Manifest, scope: str) -> Client:
+    """The client of a login. The same app on the same machine, under the same mandate, is the same client.
+
+    A service names the id that it wants to keep, as its device. Raises NotThisClient.
+    """
+    await locks.take(session, locks.JOINING)
+    if mandate.kind == mandates.SERVICE:
+        client = await _service(session, manifest)
+    else:
+        client = await session.scalar(
+            select(Client).where(
+                Client.mandate_id == mandate.id,
+                Client.identifier == manifest.identifier,
+                Client.device == manifests.device(manifest),
+            )
+        )
+    if client is None or client.mandate_id != mandate.id:
+        await _check_room(session, mandate)
+    if client is None:
+        client_id = _as_uuid(manifest.device_id) if mandate.kind == mandates.SERVICE else None
+        client = Client(id=client_id or uuid4(), identifier=manifest.identifier)
+        client.device = manifests.device(manifest) or (str(client.id) if mandate.kind == mandates.SERVICE else "")
+        session.add(client)
+    client.mandate_id = mandate.id
+    client.version = manifest.version
+    client.scope = scope
+    client.manifest = manifest.model_dump(mode="json")
+    client.last_login_at = db.now()
+    await session.flush()
+    return client
+
+
+async def mandate_of(session: AsyncSession, client_id: UUID) -> Mandate | None:
+    """The mandate that a client logged in with, or None for an unknown client."""
+    return await session.scalar(
+        select(Mandate).join(Client, Client.mandate_id == Mandate.id).where(Client.id == client_id)
+    )
+
+
+async def report(session: AsyncSession, client_id: UUID, said: dict[str, Any]) -> None:
+    """Keep what a client last said about the addresses it was given."""
+    await session.execute(update(Client).where(Client.id == client_id).values(report=said, reported_at=db.now()))
+
+
+async def purge(session: AsyncSession, now: datetime) -> None:
+    """Forget services that are long gone. Those of counted mandates stay: each is one of the count."""
+    gone = (
+        select(Client.id)
+        .join(Mandate, and_(Mandate.id == Client.mandate_id, Mandate.kind == mandates.SERVICE))
+        .outerjoin(Instance, Instance.id == Client.id)
+        .where(Mandate.max_clients.is_(None), Client.last_login_at < now - KEEP_SERVICES, Instance.id.is_(None))
+    )
+    await session.execute(delete(Client).where(Client.id.in_(gone)))
+
+
+async def _service(session: AsyncSession, manifest: Manifest) -> Client | None:
+    wanted = _as_uuid(manifest.device_id)
+    client = await session.get(Client, wanted) if wanted is not None else None
+    if client is not None and client.identifier != manifest.identifier:
+        raise NotThisClient(f"the device_id {wanted} belongs to another service; choose a new one")
+    return client
+
+
+async def _check_room(session: AsyncSession, mandate: Mandate) -> None:
+    if mandate.max_clients is None:
+        return
+    used = await session.scalar(select(func.count()).select_from(Client).where(Client.mandate_id == mandate.id))
+    if (used or 0) >= mandate.max_clients:
+        raise NotThisClient(f"this key was used by as many clients as it may ({mandate.max_clients})")
+
+
+def _as_uuid(text: str | None) -> UUID | None:
+    try:
+        return UUID(text or "")
+    except ValueError:
+        return None

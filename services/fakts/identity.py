@@ -1,0 +1,73 @@
+"""What the identity feed says about accounts and keys, made from their rows.
+
+A use case takes the identity lock first (`locks.IDENTITY`), changes rows, and publishes what it touched at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.common.contracts import identity
+from libs.common.contracts.identity import IDENTITY_FEED, Permissions, Role
+from libs.common.directory import ACCOUNT_PREFIX, KEY_PREFIX
+from libs.common.feed import FeedPublisher
+from services.fakts.models import Account, ApiKey, Membership, Organization, User
+
+
+class IdentityFeed:
+    """Publishes accounts and keys in the transaction that changes them."""
+
+    def __init__(self, publisher: FeedPublisher) -> None:
+        self._publisher = publisher
+
+    async def publish_accounts(self, session: AsyncSession, ids: Iterable[UUID]) -> None:
+        """Publish the accounts as they are now, with their memberships."""
+        await session.flush()
+        for account_id in ids:
+            account = await session.get_one(Account, account_id)
+            body = await account_body(session, account)
+            key = f"{ACCOUNT_PREFIX}{account.name}"
+            await self._publisher.publish(session, IDENTITY_FEED, key, body.model_dump(mode="json"))
+
+    async def publish_keys(self, session: AsyncSession, keys: Iterable[tuple[ApiKey, str]]) -> None:
+        """Publish keys, each with its owner's name; one that ended is taken out."""
+        await session.flush()
+        for row, owner in keys:
+            body = None
+            if row.ended_at is None:
+                body = identity.Key(
+                    id=row.id,
+                    owner=owner,
+                    admin=row.admin,
+                    permissions=Permissions.model_validate(row.permissions),
+                    expires_at=row.expires_at,
+                ).model_dump(mode="json")
+            await self._publisher.publish(session, IDENTITY_FEED, f"{KEY_PREFIX}{row.digest}", body)
+
+
+async def account_body(session: AsyncSession, account: Account) -> identity.Account:
+    """An account as other services see it."""
+    return identity.Account(
+        id=account.id,
+        name=account.name,
+        kind=account.kind,
+        active=account.active,
+        staff=isinstance(account, User) and account.staff,
+        session_limit=account.session_limit,
+        organizations=await _organizations(session, account.id),
+    )
+
+
+async def _organizations(session: AsyncSession, user_id: UUID) -> dict[str, Role]:
+    """Roles by organization name, of the memberships that count: an invitation does not."""
+    rows = await session.execute(
+        select(Organization.name, Membership.role)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .where(Membership.user_id == user_id, Membership.role.in_(list(Role)), Organization.active)
+        .order_by(Organization.name)
+    )
+    return {name: Role(role) for name, role in rows}

@@ -1,0 +1,111 @@
+"""Signing keys: made before they are needed, published before they sign, kept until no token needs them.
+
+The rows are the truth, so that several instances of fakts sign with the same key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from joserfc import jwt
+from joserfc.jwk import KeyParameters, RSAKey
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.common import db, logs
+from libs.common.db import Database
+from services.fakts import locks
+from services.fakts.master_key import MasterKey
+from services.fakts.models import SigningKey
+from services.fakts.plan import KeyPolicy, KeyTimes, pending, plan_keys
+from services.fakts.settings import FaktsSettings
+
+log = logs.get(__name__)
+
+ALGORITHM = "RS256"
+_BITS = 2048
+
+
+class SigningKeys:
+    """The platform's signing keys."""
+
+    def __init__(self, database: Database, master: MasterKey, settings: FaktsSettings) -> None:
+        self._database = database
+        self._master = master
+        self._policy = KeyPolicy(
+            period=timedelta(seconds=settings.signing_key_seconds),
+            lead=timedelta(seconds=settings.signing_key_lead_seconds),
+            keep=timedelta(seconds=settings.access_token_seconds + settings.signing_key_grace_seconds),
+        )
+        self._private: dict[str, RSAKey] = {}
+
+    async def maintain(self) -> None:
+        """Make the next key when it is time, and forget keys that nothing needs any more. Idempotent."""
+        async with self._database.transaction() as session:
+            await locks.take(session, locks.SIGNING_KEYS)
+            now = db.now()
+            plan = plan_keys(now, [_times(row) for row in await _rows(session)], self._policy)
+            if plan.create_for is not None:
+                await self._create(session, plan.create_for)
+            if plan.delete:
+                await session.execute(delete(SigningKey).where(SigningKey.kid.in_(plan.delete)))
+                log.info("signing_keys_deleted", kids=list(plan.delete))
+
+    async def rotate(self, session: AsyncSession) -> SigningKey:
+        """Make the next key now. While one waits for its time to sign, it is that one: asking twice makes one."""
+        await locks.take(session, locks.SIGNING_KEYS)
+        rows = await _rows(session)
+        now = db.now()
+        if waiting := pending(now, [_times(row) for row in rows]):
+            return next(row for row in rows if row.kid == waiting.kid)
+        return await self._create(session, now + self._policy.lead)
+
+    async def jwks(self) -> dict[str, Any]:
+        """All keys that a living token may be signed with, and the next one (RFC 7517)."""
+        async with self._database.transaction() as session:
+            return {"keys": [row.public for row in await _rows(session)]}
+
+    async def sign(self, session: AsyncSession, claims: Mapping[str, Any]) -> str:
+        """A JWT (RFC 7519) with the current key."""
+        rows = await _rows(session)
+        plan = plan_keys(db.now(), [_times(row) for row in rows], self._policy)
+        row = next(row for row in rows if row.kid == plan.signing)
+        header = {"alg": ALGORITHM, "kid": row.kid}
+        return jwt.encode(header, dict(claims), self._open(row), algorithms=[ALGORITHM])
+
+    def check(self, row: SigningKey) -> None:
+        """Raises MasterKeyFault when the master key at hand did not seal this key."""
+        self._open(row)
+
+    async def _create(self, session: AsyncSession, signs_from: datetime) -> SigningKey:
+        kid = str(uuid4())
+        parameters: KeyParameters = {"kid": kid, "use": "sig", "alg": ALGORITHM}
+        key = await asyncio.to_thread(RSAKey.generate_key, _BITS, parameters)
+        row = SigningKey(
+            kid=kid,
+            public=dict(key.as_dict(private=False)),
+            private=self._master.seal(key.as_pem(private=True), name=f"signing key {kid}"),
+            signs_from=signs_from,
+        )
+        session.add(row)
+        await session.flush()
+        log.info("signing_key_created", kid=kid, signs_from=signs_from.isoformat())
+        return row
+
+    def _open(self, row: SigningKey) -> RSAKey:
+        if row.kid not in self._private:
+            pem = self._master.open(row.private, name=f"signing key {row.kid}")
+            self._private[row.kid] = RSAKey.import_key(pem, {"kid": row.kid, "use": "sig", "alg": ALGORITHM})
+        return self._private[row.kid]
+
+
+async def _rows(session: AsyncSession) -> list[SigningKey]:
+    return list((await session.scalars(select(SigningKey).order_by(SigningKey.signs_from))).all())
+
+
+def _times(row: SigningKey) -> KeyTimes:
+    return KeyTimes(row.kid, row.signs_from)

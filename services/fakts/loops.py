@@ -1,0 +1,54 @@
+"""What fakts does by itself: keep its own lease, care for signing keys, forget what is over."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as package_version
+from uuid import UUID
+
+from libs.common import db
+from libs.common.contracts.joining import Alias, InstanceOffer
+from libs.common.loops import Loop
+from services.fakts import api_keys, clients, instances, locks
+from services.fakts.context import Context
+from services.fakts.grants import OWN_SERVICE
+
+_KEYS_EVERY, _PURGE_EVERY = 30.0, 60.0
+
+
+class OwnInstance:
+    """Fakts among the instances, so that the others find all of it."""
+
+    def __init__(self, context: Context, instance_id: UUID) -> None:
+        self._context = context
+        self._id = instance_id
+        self.loop = Loop("own_lease", self.offer, every=context.settings.lease_seconds / 3)
+
+    async def offer(self) -> None:
+        settings = self._context.settings
+        alias = Alias(id=f"fakts-{self._id}", host=settings.advertised, port=settings.port)
+        offered = InstanceOffer(service=OWN_SERVICE, version=package_version("constellation"), aliases=(alias,))
+        async with self._context.database.transaction() as session:
+            await instances.offer(session, self._id, offered, seconds=settings.lease_seconds)
+
+    async def leave(self) -> None:
+        async with self._context.database.transaction() as session:
+            await instances.end(session, self._id)
+
+
+def signing_keys(context: Context) -> Loop:
+    return Loop("signing_keys", context.keys.maintain, every=_KEYS_EVERY)
+
+
+def purge(context: Context) -> Loop:
+    """Forget expired API keys, lapsed instances, and services that did not come back."""
+
+    async def once() -> None:
+        async with context.database.transaction() as session:
+            await locks.take(session, locks.IDENTITY)
+            await api_keys.end_expired(session, context.feed)
+        async with context.database.transaction() as session:
+            now = db.now()
+            await instances.purge(session, now)
+            await clients.purge(session, now)
+
+    return Loop("purge", once, every=_PURGE_EVERY)

@@ -1,0 +1,70 @@
+"""Settings of fakts. It is started with what the other services learn from it: database, bus and blob URLs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from libs.common.settings import ServiceSettings
+
+MIN_JOIN_TOKEN = 16
+
+
+class FaktsSettings(ServiceSettings):
+    """Environment variables `CONSTELLATION_...`, besides those of every service."""
+
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
+
+    join_token: SecretStr
+    """The mandate key that this platform's services join with: fakts accepts it, and takes a new one over."""
+    database_url: SecretStr
+    """PostgreSQL. Fakts uses it itself, and gives it to the services that keep tables."""
+    bus_url: SecretStr | None = None
+    """The broker that services are told to use. None where all share one process and its bus."""
+    blob_url: SecretStr | None = None
+    """Where the registry keeps blobs. None leaves it the choice."""
+    public_url: str | None = None
+    """The address of the platform for its clients, without a path: the gateway's. Also the issuer of tokens."""
+    deployment_name: str = Field(default="constellation", min_length=1, max_length=100)
+    """What client apps call this deployment."""
+
+    master_key: SecretStr | None = None
+    """Base64 of the 32 bytes that all keys at rest are encrypted with. None keeps them in DATA_DIR/master.key."""
+    admin_username: str = "admin"
+    """Name of the first administrator, made on the first start."""
+    admin_password: SecretStr | None = None
+    """The first administrator's password. None makes one up."""
+    admin_file: Path | None = None
+    """Where the first administrator's credentials are written, once."""
+    admin_recover: bool = False
+    """Start once with this to give the first administrator a new password and new keys; the old ones end."""
+
+    access_token_seconds: int = Field(default=3600, ge=60, le=86_400)
+    lease_seconds: float = Field(default=15.0, ge=0.5, le=300)
+    """How long an instance is in answers after it last offered itself."""
+    signing_key_seconds: float = Field(default=90 * 86_400, ge=3600)
+    """How long one key signs before the next takes over."""
+    signing_key_lead_seconds: float = Field(default=600, ge=1)
+    """How long a key is published before it signs: longer than anybody keeps a copy of the key set."""
+    signing_key_grace_seconds: float = Field(default=3600, ge=0)
+    """How long a key is published after the last token that it signed has expired."""
+
+    @field_validator("join_token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr) -> SecretStr:
+        if len(token.get_secret_value()) < MIN_JOIN_TOKEN:
+            raise ValueError(f"CONSTELLATION_JOIN_TOKEN must have at least {MIN_JOIN_TOKEN} characters")
+        return token
+
+    @field_validator("public_url")
+    @classmethod
+    def _an_origin(cls, url: str | None) -> str | None:
+        if not url:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise ValueError(f"CONSTELLATION_PUBLIC_URL must be like https://host or http://host:port, not '{url}'")
+        return f"{parts.scheme}://{parts.netloc}"

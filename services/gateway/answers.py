@@ -1,0 +1,105 @@
+"""What the gateway itself answers to calls: errors in the envelope that clients of the Algorithmia API read.
+
+    {"error": {"message", "error_type", "code", "id"}, "metadata": {"duration"}, "request_id"}
+
+All members of `error` are texts but for `code`: one client reads a flat map. Clients that get another status than 200
+may drop the body, so the message is in `X-Error-Message` too.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import orjson
+
+from libs.common.problems import Problem
+
+JSON_TYPE = b"application/json"
+
+_ERROR_TYPES = {
+    400: "InputError",
+    401: "AuthorizationError",
+    403: "AuthorizationError",
+    404: "EntityNotFoundError",
+    408: "TimeoutError",
+    413: "TooLargeError",
+    415: "UnsupportedError",
+    429: "TooManyRequestsError",
+    504: "TimeoutError",
+}
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
+}
+_MAX_HEADER = 500
+
+
+class StartFailed(Problem):
+    """No replica of the algorithm could be started. Status 200, as for all that an algorithm brings about."""
+
+    status, title, code = 200, "Algorithm did not start", 1010
+    error_type = "LoadingError"
+
+
+class RequestTimeout(Problem):
+    status, title, code = 408, "Request timeout", 6001
+
+
+class GatewayTimeout(Problem):
+    status, title, code = 504, "Gateway timeout", 5001
+
+
+class ReplicaLost(Problem):
+    """The connection to a replica ended before its answer did. The call may have run, so it is not repeated."""
+
+    status, title, code = 500, "Replica lost", 5001
+
+
+def status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
+
+
+def error_type(problem: Problem) -> str:
+    return str(getattr(problem, "error_type", None) or _ERROR_TYPES.get(problem.status, "SystemError"))
+
+
+def failure_body(problem: Problem, request_id: str, seconds: float) -> bytes:
+    return orjson.dumps(
+        {
+            "error": {
+                "message": problem.detail,
+                "error_type": error_type(problem),
+                "code": problem.code,
+                "id": request_id,
+            },
+            "metadata": {"duration": round(seconds, 6)},
+            "request_id": request_id,
+        }
+    )
+
+
+def failure_fields(problem: Problem) -> bytes:
+    """Header lines of an error, without those that every answer has."""
+    lines = [f"x-error-message: {header_text(problem.detail)}"]
+    lines += [f"{name.lower()}: {header_text(value)}" for name, value in problem.headers.items()]
+    if problem.status == 401:
+        lines.append('www-authenticate: Bearer realm="constellation"')
+    return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+
+
+def header_text(text: str) -> str:
+    """The text as a header's value: visible ASCII and spaces, cut to a sensible length."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:_MAX_HEADER])
+
+
+def fields(content_type: bytes, length: int, request_id: str) -> bytes:
+    """Header lines that every answer to a call has."""
+    return b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (
+        content_type,
+        length,
+        request_id.encode(),
+    )
+
+
+def void_body(request_id: str) -> bytes:
+    """Answer to a call that runs on. Clients need both members."""
+    return orjson.dumps({"async": "void", "request_id": request_id})

@@ -1,0 +1,357 @@
+"""The life of one call, from its head to the last byte of its answer.
+
+A call is told what happens to it: by the client's connection (`receive`, `complete`, `client_lost`), by the pool and
+the replica's connection (`send`, `answered`, `replica_lost`), and by the sweep of deadlines (`expire`). No task, timer
+or lock belongs to it: that is what makes it cheap.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+
+from libs.common.contracts.references import Reference
+from libs.common.contracts.runner import (
+    CALL_PATH,
+    CALLER,
+    FLAG_RAW,
+    FLAG_STDOUT,
+    FLAG_TRACE,
+    FLAGS,
+    OUTCOME_ERROR,
+    REQUEST_ID,
+    TIMEOUT,
+)
+from libs.common.problems import Invalid, Problem, TooLarge, Unavailable
+from services.gateway import answers
+from services.gateway.answers import GatewayTimeout, ReplicaLost
+from services.gateway.call_tokens import CallClaims
+from services.gateway.callers import Caller
+from services.gateway.options import Options, Output
+
+if TYPE_CHECKING:
+    from services.gateway.calls import Calls
+    from services.gateway.replica import ReplicaConnection
+    from services.gateway.table import Target
+
+CLIENT_LEFT = 499
+"""Status in the record of a call whose client did not wait for the answer."""
+_COLLECT_BELOW = 256 * 1024
+"""Errors up to this size are read whole, for the record."""
+_INPUT_HEAD = 128
+_OUTCOME_ERROR = OUTCOME_ERROR.encode()
+_RESULT_TYPES = frozenset({b"application/json", b"text/plain; charset=utf-8"})
+_OTHER_TYPE = b"application/octet-stream"
+_CALL = f"POST {CALL_PATH} HTTP/1.1\r\nhost: replica\r\ncontent-type: ".encode()
+
+
+class Client(Protocol):
+    """Who gets the answer."""
+
+    def send_head(self, status: int, fields: bytes, first: bytes) -> None:
+        """The head, with these header lines, and as much of the body as there is."""
+
+    def send(self, chunk: bytes) -> None:
+        """More of the body."""
+
+    def finish(self) -> None:
+        """That was all."""
+
+    def abort(self) -> None:
+        """The rest of the body will never come."""
+
+
+class Call:
+    __slots__ = (
+        "_body",
+        "_calls",
+        "_chunks",
+        "_collected",
+        "_connection",
+        "_counted",
+        "_size",
+        "_submitted",
+        "admitted",
+        "arrived",
+        "caller",
+        "client",
+        "deadline",
+        "done",
+        "insider",
+        "limit",
+        "media",
+        "options",
+        "origin",
+        "queued",
+        "reference",
+        "request_id",
+        "sendings",
+        "target",
+    )
+
+    caller: Caller | None
+    client: Client | None
+    options: Options
+    media: bytes
+    reference: Reference | None
+    target: Target
+
+    def __init__(self, calls: Calls, client: Client, request_id: str, limit: int) -> None:
+        self._calls = calls
+        self.client = client
+        """None once nobody waits for the answer any more."""
+        self.request_id = request_id
+        self.limit = limit
+        """Most bytes of the body."""
+        self.arrived = time.perf_counter()
+        self.admitted = False
+        self.done = False
+        self.caller = None
+        self.reference = None
+        self.origin: bytes | None = None
+        """Of a browser, which reads the answer only if that allows it to."""
+        self.insider = False
+        self.deadline = float("inf")
+        """In the loop's time. Set when the call has a body and a place in the queue."""
+        self.queued = 0.0
+        self.sendings = 0
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._body: bytes | None = None
+        self._submitted = False
+        self._counted = False
+        self._connection: ReplicaConnection | None = None
+        self._collected: list[bytes] | None = None
+
+    # From the client
+
+    def receive(self, chunk: bytes) -> None:
+        """A part of the body."""
+        if self.done:
+            return
+        self._size += len(chunk)
+        if self._size > self.limit:
+            self.fail(too_large(self.limit))
+        elif not self._calls.buffer(len(chunk)):
+            self._size -= len(chunk)
+            self.fail(Unavailable("too much input is waiting here just now; try again"))
+        else:
+            self._chunks.append(chunk)
+
+    def complete(self) -> None:
+        """The body is there."""
+        if self.done:
+            return
+        chunks = self._chunks
+        self._body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._chunks = []
+        if self.admitted:
+            self.submit()
+
+    def client_lost(self) -> None:
+        """Nobody waits any more. What runs on a replica runs on, as nothing can interrupt it there."""
+        self.client = None
+        if self._connection is None and not self.done:
+            self._end(CLIENT_LEFT, None, "the client left before the call ran")
+        elif self._connection is not None:
+            self._connection.resume()
+
+    def pause(self) -> None:
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        if self._connection is not None:
+            self._connection.resume()
+
+    # Admission
+
+    def admit(self) -> None:
+        """The caller may make this call. It runs as soon as its body is there."""
+        self.admitted = True
+        if self._body is not None and not self.done:
+            self.submit()
+
+    def submit(self) -> None:
+        self._submitted = True
+        try:
+            self._calls.enter(self)
+            self._counted = True
+            self.target.pool.submit(self)
+        except Problem as problem:
+            self._submitted = False
+            self.fail(problem)
+            return
+        if self.options.output is Output.VOID and self.client is not None:
+            body = answers.void_body(self.request_id)
+            self._reply(200, answers.JSON_TYPE, b"", body)
+            self.client = None
+
+    # From the pool and the replica
+
+    def send(self, connection: ReplicaConnection) -> None:
+        """Run on this connection's replica."""
+        self.sendings += 1
+        self._connection = connection
+        body = self._body or b""
+        connection.send(self, self._request_head(connection.replica.fields, len(body)), body)
+
+    def answered(self, status: int, content_type: bytes, outcome: bytes, body: bytes) -> None:
+        """The whole answer."""
+        self._connection = None
+        if self.done:
+            return
+        if self.client is not None:
+            self._reply(status, content_type if content_type in _RESULT_TYPES else _OTHER_TYPE, b"", body)
+        elif self.options.output is not Output.VOID:
+            self._end(CLIENT_LEFT, None, "the client left before the answer")
+            return
+        if outcome == _OUTCOME_ERROR:
+            kind, message = _read_error(body)
+            self._end(status, kind, message)
+        else:
+            self._end(status, None, None)
+
+    def answer_begun(self, status: int, content_type: bytes, outcome: bytes, length: int, first: bytes) -> None:
+        """The head of an answer that does not come in one piece."""
+        if outcome == _OUTCOME_ERROR and length <= _COLLECT_BELOW:
+            self._collected = [b"%d" % status, content_type, first]
+            return
+        self._collected = None
+        if self.client is not None:
+            kind = content_type if content_type in _RESULT_TYPES else _OTHER_TYPE
+            self.client.send_head(status, self._fields(kind, length), first)
+
+    def answer_continued(self, chunk: bytes) -> None:
+        if self._collected is not None:
+            self._collected.append(chunk)
+        elif self.client is not None:
+            self.client.send(chunk)
+
+    def answer_ended(self, last: bytes) -> None:
+        if self._collected is not None:
+            status, content_type, *chunks = self._collected
+            self.answered(int(status), content_type, _OUTCOME_ERROR, b"".join((*chunks, last)))
+            return
+        self._connection = None
+        if self.done:
+            return
+        left = self.client is None and self.options.output is not Output.VOID
+        if self.client is not None:
+            self.client.send(last)
+            self.client.finish()
+        self._end(CLIENT_LEFT if left else 200, None, None)
+
+    def replica_lost(self) -> None:
+        """The connection ended without an answer. It may have run, so it is not sent anywhere else."""
+        self._connection = None
+        self.fail(ReplicaLost("the connection to the algorithm's replica was lost during the call; it may have run"))
+
+    # From the sweep
+
+    def expire(self) -> None:
+        """The deadline has passed: of waiting, or of a replica that should have answered by itself."""
+        if self._connection is None:
+            self.fail(
+                GatewayTimeout(
+                    f"no replica of the algorithm was free within the timeout of {self.options.timeout:g} s"
+                )
+            )
+            return
+        connection, self._connection = self._connection, None
+        connection.give_up()
+        self.fail(GatewayTimeout(f"the algorithm's replica did not answer within {self.options.timeout:g} s"))
+
+    # The end
+
+    def fail(self, problem: Problem) -> None:
+        """Answer with the problem, or break the answer off if it has begun."""
+        if self.done:
+            return
+        if self.client is not None:
+            body = answers.failure_body(problem, self.request_id, time.perf_counter() - self.arrived)
+            self._reply(problem.status, answers.JSON_TYPE, answers.failure_fields(problem), body)
+        self._end(problem.status, answers.error_type(problem), problem.detail)
+
+    @property
+    def input_head(self) -> str:
+        return (self._body or b"")[: 4 * _INPUT_HEAD].decode(errors="replace")[:_INPUT_HEAD]
+
+    @property
+    def root(self) -> str:
+        """Request id of the call that started the chain."""
+        claims = self.caller.claims if self.caller is not None else None
+        return claims.root if claims is not None else self.request_id
+
+    def _end(self, status: int, kind: str | None, message: str | None) -> None:
+        self.done = True
+        self._calls.buffer(-self._size)
+        if self._submitted:
+            self.target.pool.leave(self)
+        self._calls.leave(self, status, kind, message, counted=self._counted)
+        self._body = None
+        self._chunks = []
+
+    def _reply(self, status: int, content_type: bytes, more: bytes, body: bytes) -> None:
+        client = self.client
+        assert client is not None  # noqa: S101 - the callers looked
+        client.send_head(status, self._fields(content_type, len(body)) + more, body)
+        client.finish()
+
+    def _fields(self, content_type: bytes, length: int) -> bytes:
+        lines = answers.fields(content_type, length, self.request_id)
+        if self.origin is not None:
+            lines += b"access-control-allow-origin: %b\r\nvary: origin\r\n" % self.origin
+            lines += b"access-control-expose-headers: x-request-id, x-error-message\r\n"
+        return lines
+
+    def _request_head(self, replica_fields: bytes, length: int) -> bytes:
+        options = self.options
+        seconds = options.timeout
+        if self.queued:
+            seconds = max(self.deadline - self._calls.clock(), 0.001)
+        self.deadline += self._calls.grace
+        words = [FLAG_STDOUT] if options.stdout and self.insider else []
+        if self.insider:
+            words.append(FLAG_TRACE)
+        if options.output is Output.RAW:
+            words.append(FLAG_RAW)
+        flags = f"{FLAGS}: {','.join(words)}\r\n" if words else ""
+        caller = self._token(seconds)
+        rest = (
+            f"\r\ncontent-length: {length}\r\n{REQUEST_ID}: {self.request_id}\r\n{TIMEOUT}: {seconds:.9g}\r\n"
+            f"{flags}{caller}"
+        )
+        return b"".join((_CALL, self.media, rest.encode("latin-1"), replica_fields, b"\r\n"))
+
+    def _token(self, seconds: float) -> str:
+        """The header line with which the algorithm can act for the caller, if it may."""
+        caller, algorithm, tokens = self.caller, self.target.algorithm, self._calls.tokens
+        if tokens is None or caller is None or not algorithm.pipeline_enabled:
+            return ""
+        depth = caller.claims.depth + 1 if caller.claims is not None else 1
+        claims = CallClaims(
+            account=caller.name,
+            key=caller.key_id,
+            root=self.root,
+            parent=self.request_id,
+            depth=depth,
+            expires=int(time.time() + seconds + self._calls.grace) + 1,
+            algorithm=algorithm.id_text,
+        )
+        return f"{CALLER}: {tokens.mint(claims)}\r\n"
+
+
+def too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the input is larger than {limit} bytes; put it in the Data API and send its address instead")
+
+
+def _read_error(body: bytes) -> tuple[str | None, str | None]:
+    """Type and message of an error envelope."""
+    try:
+        error = orjson.loads(body)["error"]
+        return str(error.get("error_type")), str(error.get("message"))
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as problem:
+        raise Invalid("") from problem

@@ -1,0 +1,104 @@
+"""Call tokens: with one, an algorithm acts for the caller of the call that it is serving. Pure.
+
+A token is ``cat.<claims>.<mac>``: base64url of JSON claims, and of their HMAC-SHA-256 under the secret that all
+gateways share. It is good for one call: it names that call and ends with its deadline.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+from base64 import urlsafe_b64decode
+from dataclasses import dataclass
+
+import orjson
+
+PREFIX = "cat."
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+
+
+class InvalidCallToken(ValueError):
+    """The token was not made with this secret, is damaged, or has expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallClaims:
+    account: str
+    """Name of the account that the algorithm acts for."""
+    key: str
+    """Id of the API key with which that account called; empty when it signed in otherwise."""
+    root: str
+    """Request id of the call that started the chain."""
+    parent: str
+    """Request id of the call that holds this token."""
+    depth: int
+    """Of the call that holds this token: 1 for the one that started the chain."""
+    expires: int
+    """Unix time in seconds."""
+    algorithm: str
+    """Id of the algorithm that holds this token."""
+    may_chain: bool = True
+    """It may call algorithms."""
+
+
+class CallTokens:
+    """Mints and verifies the tokens of one secret."""
+
+    def __init__(self, secret: str) -> None:
+        if not secret:
+            raise ValueError("call tokens need a secret")
+        self._keyed = hmac.new(secret.encode(), digestmod="sha256")
+        """Copied for each token: the key is worked in once."""
+
+    def mint(self, claims: CallClaims) -> str:
+        body = _encode(
+            orjson.dumps(
+                {
+                    "a": claims.account,
+                    "k": claims.key,
+                    "r": claims.root,
+                    "p": claims.parent,
+                    "d": claims.depth,
+                    "e": claims.expires,
+                    "s": claims.algorithm,
+                    "w": claims.may_chain,
+                }
+            )
+        )
+        return f"{PREFIX}{body.decode()}.{_encode(self._mac(body)).decode()}"
+
+    def verify(self, token: str, now: float) -> CallClaims:
+        """What the token says. Raises InvalidCallToken.
+
+        Args:
+            now: Unix time in seconds.
+        """
+        parts = token.split(".")
+        if len(parts) != 3 or not token.startswith(PREFIX) or not token.isascii():
+            raise InvalidCallToken("not a call token")
+        body = parts[1].encode()
+        if not hmac.compare_digest(_encode(self._mac(body)), parts[2].encode()):
+            raise InvalidCallToken("the call token was not made here")
+        members = orjson.loads(urlsafe_b64decode(body + b"=" * (-len(body) % 4)))
+        claims = CallClaims(
+            account=members["a"],
+            key=members["k"],
+            root=members["r"],
+            parent=members["p"],
+            depth=members["d"],
+            expires=members["e"],
+            algorithm=members["s"],
+            may_chain=members["w"],
+        )
+        if claims.expires <= now:
+            raise InvalidCallToken("the call that this token was made for is over")
+        return claims
+
+    def _mac(self, body: bytes) -> bytes:
+        mac = self._keyed.copy()
+        mac.update(body)
+        return mac.digest()
+
+
+def _encode(data: bytes) -> bytes:
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")

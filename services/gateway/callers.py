@@ -1,0 +1,179 @@
+"""Who calls: from an `Authorization` header to a `Caller`, at hand for a header that was seen before.
+
+Nothing here asks another service on the way of a call. A header that is new is checked once, off that way; an API key
+that is not known is confirmed with fakts, together with all others that are not known at that moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import orjson
+from joserfc.util import urlsafe_b64decode
+
+from libs.common.auth import Authenticator
+from libs.common.contracts.identity import FULL_PERMISSIONS, Principal, PrincipalKind
+from libs.common.directory import Directory, credential, key_hash
+from libs.common.problems import Unauthenticated, Unavailable
+from services.gateway.call_tokens import PREFIX, CallClaims, CallTokens, InvalidCallToken
+
+MOST = 50_000
+"""Headers and refused credentials that are remembered."""
+REFUSED_SECONDS = 1.0
+EVERYTHING = "algo://*"
+UNKNOWN = "the key or token is not known here, or was revoked or has expired"
+
+Confirm = Callable[[], Awaitable[bool]]
+
+
+class Caller:
+    """What a call needs to know of who makes it. One per credential."""
+
+    __slots__ = ("acl", "claims", "expires", "key_id", "name", "principal")
+
+    def __init__(
+        self, principal: Principal, *, expires: float | None = None, claims: CallClaims | None = None
+    ) -> None:
+        self.principal = principal
+        self.name = principal.name
+        self.key_id = str(principal.key_id or "")
+        self.expires = expires
+        """Unix time after which the credential must be checked anew."""
+        self.claims = claims
+        """Of the call token, when an algorithm calls for its caller."""
+        # A chained call is made by an algorithm that the key's holder was allowed to call.
+        entries = (EVERYTHING,) if claims else principal.permissions.algo_acl
+        self.acl = None if EVERYTHING in entries else frozenset(entries)
+        """None when every algorithm may be called."""
+
+    def may_call(self, owner: str, name: str) -> bool:
+        """The key's access list has the algorithm."""
+        if self.acl is None:
+            return True
+        one = f"algo://{owner}/{name}"
+        return f"algo://{owner}/*" in self.acl or f"{one}/*" in self.acl or one in self.acl
+
+
+class Callers:
+    """Args:
+    directory: what the identity feed said.
+    authenticator: verifies access tokens.
+    confirm: catches up with the identity feed; False when that was not possible.
+    """
+
+    def __init__(self, directory: Directory, authenticator: Authenticator, confirm: Confirm) -> None:
+        self._directory = directory
+        self._authenticator = authenticator
+        self._confirm = confirm
+        self._known: dict[bytes, Caller] = {}
+        self._claims: dict[bytes, Mapping[str, Any]] = {}
+        """Of verified access tokens, by their header's digest."""
+        self._refused: dict[bytes, float] = {}
+        self._changes = -1
+        self.tokens: CallTokens | None = None
+        """None until the gateway has learnt the secret."""
+
+    def at_hand(self, authorization: bytes) -> Caller | None:
+        """The caller, if nobody must be asked and nothing costly be computed; else None: see `find`."""
+        if self._changes != self._directory.changes:
+            self._known.clear()
+            self._changes = self._directory.changes
+        digest = hashlib.sha256(authorization).digest()
+        caller = self._known.get(digest)
+        if caller is None:
+            return self._of_header(authorization, digest)
+        if caller.expires is not None and caller.expires <= time.time():
+            del self._known[digest]
+            return None
+        return caller
+
+    async def find(self, authorization: bytes) -> Caller:
+        """The caller. Raises Unauthenticated, or Unavailable while this gateway knows no identities yet."""
+        caller = self.at_hand(authorization)
+        if caller is not None:
+            return caller
+        digest = hashlib.sha256(authorization).digest()
+        if self._refused.get(digest, 0.0) > time.monotonic():
+            raise Unauthenticated(UNKNOWN)
+        found = credential(authorization.decode("latin-1"))
+        caller = None
+        if found is not None and found[0] == "key" and not found[1].startswith(PREFIX):
+            confirmed = await self._confirm()
+            caller = self.at_hand(authorization)
+            if caller is None and not confirmed and not self._directory.accounts:
+                raise Unavailable("the platform is starting: no accounts are known here yet")
+        elif found is not None and found[0] == "jwt" and not found[1].startswith(PREFIX):
+            caller = await self._of_token(found[1], authorization, digest)
+        if caller is None:
+            if len(self._refused) >= MOST:
+                self._refused.clear()
+            self._refused[digest] = time.monotonic() + REFUSED_SECONDS
+            raise Unauthenticated(UNKNOWN)
+        return caller
+
+    def _of_header(self, authorization: bytes, digest: bytes) -> Caller | None:
+        """From what is in memory. Only a call token is refused here: there is nobody to ask about it."""
+        found = credential(authorization.decode("latin-1"))
+        if found is None:
+            return None
+        scheme, value = found
+        if value.startswith(PREFIX):
+            return self._of_call_token(value)
+        caller = None
+        if scheme == "key":
+            principal = self._directory.principal(value)
+            if principal is not None:
+                caller = Caller(principal, expires=self._key_expiry(value))
+        elif scheme == "jwt" and (claims := self._claims.get(digest)) is not None:
+            principal = self._authenticator.of_claims(dict(claims))
+            if principal is not None and claims["exp"] > time.time():
+                caller = Caller(principal, expires=float(claims["exp"]))
+        if caller is not None:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known[digest] = caller
+        return caller
+
+    def _of_call_token(self, token: str) -> Caller:
+        if self.tokens is None:
+            raise Unauthenticated(UNKNOWN)
+        try:
+            claims = self.tokens.verify(token, time.time())
+        except InvalidCallToken as error:
+            raise Unauthenticated(str(error)) from None
+        account = self._directory.accounts.get(claims.account)
+        revoked = claims.key and UUID(claims.key) not in self._directory.key_ids
+        if account is None or not account.active or revoked:
+            raise Unauthenticated(UNKNOWN)
+        principal = Principal(
+            kind=PrincipalKind.ALGORITHM,
+            name=account.name,
+            account_id=account.id,
+            key_id=UUID(claims.key) if claims.key else None,
+            session_limit=account.session_limit,
+            permissions=FULL_PERMISSIONS,
+            organizations=account.organizations,
+        )
+        return Caller(principal, claims=claims)
+
+    async def _of_token(self, token: str, authorization: bytes, digest: bytes) -> Caller | None:
+        """An access token that was not seen before: verify its signature, remember its claims."""
+        try:
+            principal = await self._authenticator.authenticate(authorization.decode("latin-1"))
+        except Unauthenticated:
+            return None
+        claims: dict[str, Any] = orjson.loads(urlsafe_b64decode(token.split(".")[1].encode()))
+        if principal is None or claims["exp"] <= time.time():
+            return None
+        if len(self._claims) >= MOST:
+            self._claims.clear()
+        self._claims[digest] = claims
+        return self.at_hand(authorization)
+
+    def _key_expiry(self, raw: str) -> float | None:
+        expires = self._directory.keys[key_hash(raw)].expires_at
+        return expires.timestamp() if expires else None

@@ -1,0 +1,205 @@
+"""One replica as a gateway sees it, and its connections: `libs.common.contracts.runner` over asyncio.
+
+A connection carries one call at a time and is kept for the next. Answers are parsed here by hand because the wire is
+that simple: a head of a few lines and a body of a known length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from libs.common.contracts.replicas import Address, RouteReplica
+from libs.common.contracts.runner import OUTCOME, OUTCOME_UNSTARTED, REPLICA_TOKEN
+from libs.common.hosts import host_id
+
+if TYPE_CHECKING:
+    from services.gateway.call import Call
+    from services.gateway.pool import Pool
+
+MAX_HEAD = 16 * 1024
+_JOIN_BELOW = 64 * 1024
+"""Bodies up to this size are copied behind their head, so that one write carries both."""
+_AVOID_SECONDS = 0.25
+_AVOID_MOST = 8.0
+_OUTCOME = OUTCOME.encode()
+_UNSTARTED = OUTCOME_UNSTARTED.encode()
+
+
+class Replica:
+    """Where calls of one revision can run."""
+
+    __slots__ = ("address", "avoid_until", "concurrency", "fields", "gone", "id", "idle", "outstanding", "pool", "_trips")
+
+    def __init__(self, pool: Pool, route: RouteReplica) -> None:
+        self.pool = pool
+        self.id: UUID = route.id
+        self.address = route.address
+        self.concurrency = route.concurrency
+        self.outstanding = 0
+        self.avoid_until = 0.0
+        self.gone = False
+        """The route names it no more. Calls under way finish, no further one is sent."""
+        self.idle: list[ReplicaConnection] = []
+        self._trips = 0
+        local = is_local(route.address)
+        self.fields = (
+            f"{REPLICA_TOKEN}: {route.address.token}\r\n".encode() if route.address.token and not local else b""
+        )
+        """Header lines of each call to this replica."""
+
+    async def connect(self) -> ReplicaConnection:
+        """A new connection. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        if is_local(self.address):
+            _, protocol = await loop.create_unix_connection(lambda: ReplicaConnection(self), self.address.unix)
+        else:
+            _, protocol = await loop.create_connection(
+                lambda: ReplicaConnection(self), self.address.host, self.address.port
+            )
+        self._trips = 0
+        return protocol
+
+    def trip(self, now: float) -> None:
+        """It could not be reached, or did not take a call: leave it alone for a moment, longer each time."""
+        self.avoid_until = now + min(_AVOID_SECONDS * 2**self._trips, _AVOID_MOST)
+        self._trips = min(self._trips + 1, 10)
+
+    def retire(self) -> None:
+        """No further calls. Connections close when their call is over."""
+        self.gone = True
+        for connection in self.idle:
+            connection.close()
+        self.idle.clear()
+
+
+class ReplicaConnection(asyncio.Protocol):
+    """Sends one call at a time and tells it of the answer."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self.call: Call | None = None
+        self._transport: asyncio.Transport
+        self._head = b""
+        self._missing = 0
+        """Bytes of the answer's body that have not come yet."""
+        self._keep = True
+        """The replica leaves the connection open after the answer."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what stream connections have
+        self._transport = transport
+
+    def send(self, call: Call, head: bytes, body: bytes) -> None:
+        self.call = call
+        if len(body) < _JOIN_BELOW:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+
+    def data_received(self, data: bytes) -> None:
+        if self._missing:
+            self._take_body(data)
+            return
+        if self._head:
+            data = self._head + data
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self._head = data
+            if len(data) > MAX_HEAD:
+                self._break()
+            return
+        call = self.call
+        if call is None:
+            self._break()
+            return
+        content_type = outcome = b""
+        length = -1
+        self._keep = True
+        lines = data[:end].split(b"\r\n")
+        status = lines[0][9:12]
+        for line in lines[1:]:
+            name, _, value = line.partition(b":")
+            name = name.lower()
+            if name == b"content-type":
+                content_type = value.strip()
+            elif name == b"content-length" and (digits := value.strip()).isdigit():
+                length = int(digits)
+            elif name == _OUTCOME:
+                outcome = value.strip()
+            elif name == b"connection":
+                self._keep = value.strip().lower() != b"close"
+        body = data[end + 4 :]
+        self._missing = length - len(body)
+        if not status.isdigit() or length < 0 or self._missing < 0:
+            self._break()
+            return
+        self._head = b""
+        if outcome == _UNSTARTED:
+            # What follows the head is of no use to anybody; the sender closes.
+            self.call = None
+            self._transport.abort()
+            self.replica.pool.unstarted(self.replica, call)
+        elif self._missing == 0:
+            self._free()
+            call.answered(int(status), content_type, outcome, body)
+        else:
+            call.answer_begun(int(status), content_type, outcome, length, body)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended changes nothing
+        call, self.call = self.call, None
+        if call is not None:
+            self.replica.pool.lost(self.replica)
+            call.replica_lost()
+        elif self in self.replica.idle:
+            self.replica.idle.remove(self)
+
+    def pause(self) -> None:
+        """The client is slower than the replica: read no further."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer any more. The call's part is over before this."""
+        if self.call is not None:
+            self.call = None
+            self.replica.pool.lost(self.replica)
+        self._transport.abort()
+
+    def _take_body(self, data: bytes) -> None:
+        call = self.call
+        if call is None or len(data) > self._missing:
+            self._break()
+            return
+        self._missing -= len(data)
+        if self._missing:
+            call.answer_continued(data)
+        else:
+            self._free()
+            call.answer_ended(data)
+
+    def _free(self) -> None:
+        self.call = None
+        self.replica.pool.free(self, keep=self._keep)
+
+    def _break(self) -> None:
+        """The other side does not keep to the protocol. What is under way is lost with the connection."""
+        self._transport.abort()
+
+
+def is_local(address: Address) -> bool:
+    """The replica's Unix socket can be opened from here."""
+    return address.unix is not None and address.host_id == host_id()
+
+
+def is_reachable(address: Address) -> bool:
+    return is_local(address) or (address.host is not None and address.port is not None)

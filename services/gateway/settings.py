@@ -1,0 +1,42 @@
+"""What a gateway is started with."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from libs.common.settings import ServiceSettings
+
+MIB = 1 << 20
+
+
+class GatewaySettings(ServiceSettings):
+    """The public address and its limits. Sizes are in bytes, times in seconds."""
+
+    port: int = Field(default=8000, ge=0, le=65535)
+    """The public port; 0 takes a free one."""
+    max_body_bytes: int = Field(default=10 * MIB, gt=0)
+    """Of a call's input."""
+    max_buffered_bytes: int = Field(default=512 * MIB, gt=0)
+    """Inputs of all calls together, while they arrive, wait or run. Past it further ones are refused with 503."""
+    max_connections: int = Field(default=10_000, gt=0)
+    """Of clients. Further ones are closed at once."""
+    queue_limit: int = Field(default=1000, ge=0)
+    """Calls of one revision that wait for a replica. Further ones are refused with 429."""
+    keep_alive_seconds: float = Field(default=75.0, gt=0)
+    """How long a connection may stay open without a request."""
+    head_seconds: float = Field(default=20.0, gt=0)
+    """For a client to send a request's head."""
+    body_seconds: float = Field(default=120.0, gt=0)
+    """For a client to send a call's input."""
+    stall_seconds: float = Field(default=60.0, gt=0)
+    """A client that takes nothing of its answer for so long is disconnected."""
+    answer_grace_seconds: float = Field(default=10.0, gt=0)
+    """A replica that has not answered so long after a call's timeout is given up."""
+    start_patience_seconds: float = Field(default=5.0, ge=0)
+    """A call of an algorithm whose replicas failed to start waits so long for another attempt."""
+    connect_seconds: float = Field(default=3.0, gt=0)
+    """To connect to a replica or a service."""
+    record_backlog: int = Field(default=10_000, gt=0)
+    """Records of calls that are kept while the bus does not take them; then the oldest are dropped."""
+    trust_forwarded: bool = False
+    """Pass `X-Forwarded-*` of clients on. Only for a gateway that clients reach through another proxy alone."""

@@ -1,0 +1,105 @@
+"""The use cases of the service, put together once and shared by all routes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from libs.common.blobs import Blobs
+from libs.common.clients.fakts import FaktsClient
+from libs.common.db import Database
+from libs.common.feed import FeedPublisher
+from libs.common.loops import Loop
+from libs.common.service import Runtime
+from services.registry.algorithms import Algorithms
+from services.registry.audit import Audit
+from services.registry.builds import BuildParts, Builds
+from services.registry.calls import Calls
+from services.registry.catalog import Catalog
+from services.registry.compilations import Compilations
+from services.registry.git_backend import Limits
+from services.registry.git_process import Git
+from services.registry.models import FeedEntry, FeedVersion
+from services.registry.pushes import Pushes
+from services.registry.repositories import Repositories
+from services.registry.secrets import Cipher, Secrets
+from services.registry.settings import MIB, RegistrySettings
+from services.registry.signals import Signals
+from services.registry.versions import Versions
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What the routes work with."""
+
+    settings: RegistrySettings
+    runtime: Runtime
+    database: Database
+    publisher: FeedPublisher
+    repositories: Repositories
+    git: Git
+    git_limits: Limits
+    blobs: Blobs
+    signals: Signals
+    fakts: FaktsClient
+    audit: Audit
+    calls: Calls
+    algorithms: Algorithms
+    builds: Builds
+    pushes: Pushes
+    compilations: Compilations
+    versions: Versions
+    secrets: Secrets
+
+    @classmethod
+    def open(cls, settings: RegistrySettings, runtime: Runtime) -> Registry:
+        """Raises RuntimeError when Fakts gave no secrets key, GitMissing when there is no git."""
+        configuration = runtime.member.configuration
+        if not configuration.secrets_key:
+            raise RuntimeError("Fakts gave registry no secrets key; set it there")
+        database = runtime.database
+        assert database is not None  # noqa: S101 - a service with migrations has one
+        publisher = FeedPublisher(database, FeedVersion, FeedEntry)
+        catalog, audit, signals = Catalog(publisher), Audit(runtime.bus, database), Signals()
+        git = Git(settings.git_limit_mib * MIB)
+        repositories = Repositories(settings.data_dir / "git", git)
+        blobs = Blobs(configuration.blob_url or str((settings.data_dir / "blobs").absolute()))
+        builds = Builds(BuildParts(database, repositories, blobs, runtime.bus, catalog, signals), settings)
+        return cls(
+            settings=settings,
+            runtime=runtime,
+            database=database,
+            publisher=publisher,
+            repositories=repositories,
+            git=git,
+            git_limits=Limits(
+                body_bytes=settings.git_limit_mib * MIB,
+                seconds=settings.git_seconds,
+                slots=asyncio.Semaphore(settings.git_processes),
+            ),
+            blobs=blobs,
+            signals=signals,
+            fakts=FaktsClient(runtime.http, runtime.member),
+            audit=audit,
+            calls=Calls(database),
+            algorithms=Algorithms(database, repositories, catalog, audit, keep_days=settings.keep_removed_days),
+            builds=builds,
+            pushes=Pushes(database, repositories, builds, deadline=settings.git_seconds),
+            compilations=Compilations(database, repositories, builds, signals, seconds=settings.compile_seconds),
+            versions=Versions(catalog, audit),
+            secrets=Secrets(Cipher(configuration.secrets_key), catalog, audit),
+        )
+
+    def loops(self) -> list[Loop]:
+        """All that runs in the background."""
+        return [
+            self.publisher.loop,
+            self.builds.loop,
+            self.pushes.loop,
+            Loop("repositories", self.algorithms.sweep, every=600.0),
+            Loop("records", self._purge_records, every=300.0),
+        ]
+
+    async def _purge_records(self) -> None:
+        await self.calls.purge(self.settings.keep_calls_days)
+        await self.audit.purge(self.settings.keep_audit_days)

@@ -1,0 +1,139 @@
+"""The bare repositories on disk, one per algorithm, named by its id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from services.registry.git_process import Git, GitFailed
+from services.registry.templates import TemplateFile
+
+MASTER = "refs/heads/master"
+LOG_LIMIT = 500
+_REMOVED = ".removed"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Commit:
+    id: str
+    author: str
+    subject: str
+    message: str
+
+
+class Repositories:
+    """See the module's documentation. A repository exists as long as its algorithm's row does."""
+
+    def __init__(self, folder: Path, git: Git) -> None:
+        self.folder = folder
+        self._git = git
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / _REMOVED).mkdir(exist_ok=True, mode=0o700)
+
+    def path(self, algorithm_id: UUID) -> Path:
+        return self.folder / f"{algorithm_id}.git"
+
+    async def create(self, algorithm_id: UUID, files: Iterable[TemplateFile], message: str) -> str:
+        """A repository whose `master` holds the files; returns the commit. Leaves nothing when it fails."""
+        path = self.path(algorithm_id)
+        try:
+            await self._git.run(path, "init", "--quiet", "--bare", "--template=")
+            attributes = path / "info" / "attributes"
+            await asyncio.to_thread(_write, attributes, "* -export-ignore -export-subst\n")
+            await self._git.run(path, "fast-import", "--quiet", "--done", feed=_first_commit(files, message))
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+            raise
+        commit = await self.head(algorithm_id)
+        if commit is None:
+            raise GitFailed("the new repository has no commit")
+        return commit
+
+    async def head(self, algorithm_id: UUID) -> str | None:
+        """The commit of `master`, or None while there is none."""
+        with contextlib.suppress(GitFailed):
+            answer = await self._git.run(self.path(algorithm_id), "rev-parse", "--verify", "--quiet", MASTER)
+            return answer.decode().strip()
+        return None
+
+    async def archive(self, algorithm_id: UUID, commit: str, target: Path) -> None:
+        """Write the tar archive of a commit's tree, all of it: the same bytes each time. Raises GitFailed."""
+        with target.open("wb") as file:
+            await self._git.run(
+                self.path(algorithm_id), "archive", "--format=tar", commit, stdout=file, seconds=600.0
+            )
+
+    async def commits(self, algorithm_id: UUID, *, since: str | None, until: str | None) -> list[Commit]:
+        """Commits after `since` up to `until` (default: master), newest first, at most 500. Raises GitFailed."""
+        for commit in (since, until):
+            if commit is not None and not _COMMIT.fullmatch(commit):
+                raise GitFailed(f"'{commit}' is not a commit: give its 40 hex digits")
+        pick = [until or MASTER] + ([f"^{since}"] if since else [])
+        form = "--format=%H%x00%an%x00%s%x00%B"
+        output = await self._git.run(
+            self.path(algorithm_id), "log", "-z", f"--max-count={LOG_LIMIT}", "--encoding=UTF-8", form, *pick, "--"
+        )
+        parts = output.decode(errors="replace").split("\0")
+        entries = zip(*[iter(parts)] * 4, strict=False)
+        return [Commit(one, author, subject, message.rstrip("\n")) for one, author, subject, message in entries]
+
+    def move_aside(self, algorithm_id: UUID) -> None:
+        """Take a repository out of service; it stays on disk for a while. Nothing to do when there is none."""
+        aside = self.folder / _REMOVED / f"{algorithm_id}-{time.time_ns()}.git"
+        with contextlib.suppress(FileNotFoundError):
+            self.path(algorithm_id).rename(aside)
+            os.utime(aside)
+
+    def unlock(self, algorithm_id: UUID, *, older_than: float) -> None:
+        """Remove what git processes that were killed more than `older_than` seconds ago left behind."""
+        path, limit = self.path(algorithm_id), time.time() - older_than
+        locks = [*path.glob("*.lock"), *path.glob("refs/**/*.lock")]
+        for left in [*locks, *path.glob("objects/tmp_objdir-*"), *path.glob("objects/incoming-*")]:
+            with contextlib.suppress(FileNotFoundError):
+                if left.stat().st_mtime < limit:
+                    shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
+
+    def strays(self, known: Collection[UUID], *, older_than: float) -> list[UUID]:
+        """Repositories of no known algorithm that nobody touched for `older_than` seconds."""
+        limit, found = time.time() - older_than, []
+        for path in self.folder.glob("*.git"):
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                algorithm_id = UUID(path.stem)
+                if algorithm_id not in known and path.stat().st_mtime < limit:
+                    found.append(algorithm_id)
+        return found
+
+    def purge(self, *, older_than: float) -> None:
+        """Delete repositories that were moved aside more than `older_than` seconds ago."""
+        for path in (self.folder / _REMOVED).glob("*.git"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - older_than:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+
+def _first_commit(files: Iterable[TemplateFile], message: str) -> bytes:
+    """A stream for `git fast-import`."""
+    who = f"Constellation <constellation@localhost> {int(time.time())} +0000"
+    parts = [f"commit {MASTER}\ncommitter {who}\n".encode(), _data(message.encode())]
+    for file in files:
+        mode = "100755" if file.executable else "100644"
+        parts += [f"M {mode} inline {file.path}\n".encode(), _data(file.content)]
+    return b"".join([*parts, b"done\n"])
+
+
+def _data(content: bytes) -> bytes:
+    return f"data {len(content)}\n".encode() + content + b"\n"

@@ -1,0 +1,36 @@
+"""What the registry is started with."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from libs.common.settings import ServiceSettings
+
+MIB = 1 << 20
+
+
+class RegistrySettings(ServiceSettings):
+    """Environment variables `CONSTELLATION_...`. Times in seconds."""
+
+    git_limit_mib: int = Field(default=512, ge=1)
+    """Most that one git request may carry."""
+    git_seconds: float = Field(default=900.0, gt=0)
+    """For one git request, from its first byte to its last."""
+    git_processes: int = Field(default=16, ge=1)
+    """Git requests served at once; further ones wait within their time."""
+    compile_seconds: float = Field(default=900.0, gt=0)
+    """How long `POST .../compile` waits for its build. The build itself goes on afterwards."""
+    build_lease_seconds: float = Field(default=30.0, gt=0)
+    """A build whose worker is silent for longer is given to another one."""
+    build_attempts: int = Field(default=3, ge=1)
+    """How many workers may be lost over one build before it fails."""
+    build_timeout_seconds: float = Field(default=1800.0, gt=0)
+    build_memory_mib: int = Field(default=4096, ge=256)
+    build_log_limit_mib: int = Field(default=10, ge=1)
+    """Most that is kept of one build's log."""
+    blob_limit_mib: int = Field(default=1024, ge=1)
+    """Largest blob that a worker may upload."""
+    keep_calls_days: int = Field(default=7, ge=1)
+    keep_audit_days: int = Field(default=365, ge=1)
+    keep_removed_days: int = Field(default=30, ge=0)
+    """How long the repository of a deleted algorithm stays on disk."""

@@ -1,0 +1,71 @@
+"""Finding rows. Who changes an algorithm, or what belongs to it, locks its row first (`locked`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.elements import ColumnElement
+
+from libs.common.contracts.builds import BuildState
+from libs.common.contracts.catalog import Callability
+from services.registry.access import NoSuchAlgorithm
+from services.registry.models import Algorithm, Build, Release
+
+
+async def named(session: AsyncSession, owner: str, name: str) -> Algorithm:
+    """Raises NoSuchAlgorithm."""
+    query = select(Algorithm).where(Algorithm.owner == owner, Algorithm.name == name)
+    return _present((await session.execute(query)).scalar_one_or_none())
+
+
+async def by_id(session: AsyncSession, algorithm_id: UUID) -> Algorithm:
+    """Raises NoSuchAlgorithm."""
+    return _present(await session.get(Algorithm, algorithm_id))
+
+
+async def locked(session: AsyncSession, algorithm_id: UUID) -> Algorithm:
+    """The algorithm as it is now, its row locked until the transaction ends. Raises NoSuchAlgorithm."""
+    query = (
+        select(Algorithm)
+        .where(Algorithm.id == algorithm_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return _present((await session.execute(query)).scalar_one_or_none())
+
+
+def published_publicly() -> ColumnElement[bool]:
+    """SQL condition on an algorithm: it has a version for everybody."""
+    return exists().where(Release.algorithm_id == Algorithm.id, Release.callability == Callability.PUBLIC)
+
+
+async def is_public(session: AsyncSession, algorithm_id: UUID) -> bool:
+    query = select(exists().where(Release.algorithm_id == algorithm_id, Release.callability == Callability.PUBLIC))
+    return bool((await session.execute(query)).scalar_one())
+
+
+async def releases(session: AsyncSession, algorithm_id: UUID) -> Sequence[Release]:
+    """What is published, oldest build first."""
+    query = select(Release).join(Build).where(Release.algorithm_id == algorithm_id).order_by(Build.number)
+    return (await session.execute(query)).scalars().all()
+
+
+async def newest_build(
+    session: AsyncSession, algorithm_id: UUID, *, state: BuildState | None = None, commit: str | None = None
+) -> Build | None:
+    """The newest build, of those in a state or of a commit where that is asked for."""
+    query = select(Build).where(Build.algorithm_id == algorithm_id)
+    if state is not None:
+        query = query.where(Build.state == state)
+    if commit is not None:
+        query = query.where(Build.commit == commit)
+    return (await session.execute(query.order_by(Build.number.desc()).limit(1))).scalar_one_or_none()
+
+
+def _present(algorithm: Algorithm | None) -> Algorithm:
+    if algorithm is None:
+        raise NoSuchAlgorithm
+    return algorithm

@@ -1,0 +1,106 @@
+"""One process that this program started, or found again after a restart: is it there, until when, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+
+class ProcessGone(LookupError):
+    """There is no such process any more, or its number belongs to another one by now."""
+
+
+class Process:
+    """Watched through a pidfd (pidfd_open(2)), so that a reused process number is never mistaken for it.
+
+    Attributes:
+        pid: its number here.
+        started: ticks from boot to its start (`/proc/PID/stat`), which together with `pid` name it for good.
+        ended: done when the process has ended; its exit status (128 + N after signal N), None when it was not
+            started by this program.
+    """
+
+    def __init__(self, pid: int, started: int | None = None) -> None:
+        """Needs a running event loop. Raises ProcessGone.
+
+        Args:
+            started: of the process that is meant, when it is found again; None for a new child.
+        """
+        try:
+            self._descriptor = os.pidfd_open(pid)
+        except ProcessLookupError as error:
+            raise ProcessGone(f"process {pid} has ended") from error
+        self.pid = pid
+        found = _start_ticks(pid)
+        if found is None or (started is not None and found != (started, True)):
+            os.close(self._descriptor)
+            raise ProcessGone(f"process {pid} has ended")
+        self.started = found[0]
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[int | None] = self._loop.create_future()
+        self._loop.add_reader(self._descriptor, self._on_end)
+
+    @property
+    def running(self) -> bool:
+        return not self.ended.done()
+
+    async def wait(self) -> int | None:
+        """Wait for its end. Cancelling the wait changes nothing for the process."""
+        return await asyncio.shield(self.ended)
+
+    def signal(self, number: int) -> None:
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, number)
+
+    async def end(self, *, patience: float = 3.0) -> None:
+        """Ask it to end with SIGTERM, kill it after `patience` seconds, and wait until it is gone."""
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(patience):
+                await self.wait()
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            await self.wait()
+
+    def let_go(self) -> None:
+        """Stop watching. The process goes on."""
+        if self.running:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self.ended.cancel()
+
+    def _on_end(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        status = None
+        with contextlib.suppress(ChildProcessError):
+            _, wait_status = os.waitpid(self.pid, os.WNOHANG)
+            code = os.waitstatus_to_exitcode(wait_status)
+            status = code if code >= 0 else 128 - code
+        if not self.ended.done():
+            self.ended.set_result(status)
+
+
+def _start_ticks(pid: int) -> tuple[int, bool] | None:
+    """When the process started, and whether it runs or only waits for its parent to ask how it ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return int(fields[19]), fields[0] not in (b"Z", b"X")
+
+
+def with_variable(name: str, value: str) -> list[int]:
+    """Processes that were started with an environment variable, as far as this user may see."""
+    wanted = f"{name}={value}".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+    return found

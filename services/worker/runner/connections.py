@@ -1,0 +1,173 @@
+"""The guardian's copies of the gateways' connections.
+
+Each accepted connection is passed to the host and kept here too: when the host dies, the call under way is
+answered on the copy, and the others are passed to the next host with all that they have not been read of.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import contextlib
+import socket
+
+from . import answers
+from .host import HANDOVER
+from .loop import PEER_CLOSED, READ
+from .protocol import MAX_CONNECTIONS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .loop import Loop
+    from .status import Status
+
+_DISCARD = 1024 * 1024
+
+
+class Connection:
+    """`place` is its row in the shared status, not used again before this one is closed."""
+
+    __slots__ = ("place", "remote", "socket")
+
+    def __init__(self, accepted: socket.socket, place: int, *, remote: bool) -> None:
+        self.socket = accepted
+        self.place = place
+        self.remote = remote
+
+
+class Connections:
+    def __init__(self, loop: Loop, status: Status) -> None:
+        self._loop = loop
+        self._status = status
+        self._listeners: list[socket.socket] = []
+        self._open: dict[int, Connection] = {}
+        self._free = collections.deque(range(MAX_CONNECTIONS))
+        self._waiting: collections.deque[Connection] = collections.deque()
+        self._hung_up: list[Connection] = []
+        self._channel: socket.socket | None = None
+
+    def listen(self, listener: socket.socket, *, remote: bool) -> None:
+        """Take connections from it. `remote` ones must show the replica's token."""
+        self._listeners.append(listener)
+        self._loop.watch(listener, READ, lambda _: self._accept(listener, remote=remote))
+
+    def stop_listening(self) -> None:
+        for listener in self._listeners:
+            self._loop.drop(listener)
+        self._listeners = []
+
+    def attach(self, channel: socket.socket) -> None:
+        """A new host: pass it all that are open."""
+        self._channel = channel
+        self._waiting = collections.deque(self._open.values())
+        self.pass_on()
+
+    def detach(self) -> None:
+        self._channel = None
+
+    def pass_on(self) -> None:
+        """Pass to the host what waits for it. It may be busy for long, and its channel full."""
+        while self._waiting and self._channel is not None:
+            connection = self._waiting[0]
+            if self._open.get(connection.place) is connection:
+                message = HANDOVER.pack(connection.place, connection.remote)
+                rights = array.array("i", [connection.socket.fileno()])
+                try:
+                    self._channel.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+                except OSError:
+                    return
+            self._waiting.popleft()
+
+    def refuse_waiting(self, reason: str) -> None:
+        """Those that the host was never given, and now will not be."""
+        for connection in self._waiting:
+            if self._open.get(connection.place) is connection:
+                self._dismiss(connection, reason)
+        self._waiting.clear()
+
+    def send(self, place: int, data: bytes) -> None:
+        """An answer in the host's place. It fits any socket's buffer, unless the gateway does not read."""
+        connection = self._open.get(place)
+        if connection is None:
+            return
+        with contextlib.suppress(OSError):
+            if connection.socket.send(data) == len(data):
+                return
+        self._drop(connection)
+
+    def drop(self, place: int) -> None:
+        if place in self._open:
+            self._drop(self._open[place])
+
+    def settle_partial(self, begun: set[int], reason: str) -> None:
+        """The host is dead: end the connections of which it had read a part of a request. Those at places
+        in `begun` have had their answer."""
+        for connection in list(self._open.values()):
+            if self._status.is_partial(connection.place):
+                if connection.place not in begun:
+                    self.send(connection.place, answers.unstarted(reason))
+                self.drop(connection.place)
+
+    def sweep(self, busy: set[int]) -> None:
+        """Close those that gateways left while their call ran, once it has ended."""
+        for connection in [each for each in self._hung_up if each.place not in busy]:
+            self._hung_up.remove(connection)
+            self._drop(connection)
+
+    def close(self, reason: str) -> None:
+        self.stop_listening()
+        for connection in list(self._open.values()):
+            self._dismiss(connection, reason)
+
+    def abandon(self) -> None:
+        """In a forked process: close them here only. Those that the loop watches it closes itself."""
+        for connection in self._open.values():
+            connection.socket.close()
+
+    def _accept(self, listener: socket.socket, *, remote: bool) -> None:
+        while self._free:
+            try:
+                accepted, _ = listener.accept()
+            except OSError:
+                break
+            accepted.setblocking(False)
+            if remote:
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._add(accepted, remote=remote)
+        self.pass_on()
+        if not self._free:
+            for each in self._listeners:
+                self._loop.change(each, 0)
+
+    def _add(self, accepted: socket.socket, *, remote: bool) -> None:
+        connection = Connection(accepted, self._free.popleft(), remote=remote)
+        self._open[connection.place] = connection
+        self._loop.watch(accepted, PEER_CLOSED, lambda _: self._hang_up(connection))
+        self._waiting.append(connection)
+
+    def _hang_up(self, connection: Connection) -> None:
+        self._loop.forget(connection.socket)
+        if any(call.place == connection.place for call in self._status.calls()):
+            self._hung_up.append(connection)
+        else:
+            self._drop(connection)
+
+    def _dismiss(self, connection: Connection, reason: str) -> None:
+        """Close it. If a call has arrived on it, say first that it was not begun."""
+        try:
+            arrived = connection.socket.recv(_DISCARD)
+        except OSError:
+            arrived = b""
+        if arrived:
+            self.send(connection.place, answers.unstarted(reason))
+        self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        if self._open.get(connection.place) is not connection:
+            return
+        del self._open[connection.place]
+        self._loop.drop(connection.socket)
+        if not self._free:
+            for listener in self._listeners:
+                self._loop.change(listener, READ)
+        self._free.append(connection.place)

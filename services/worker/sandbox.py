@@ -1,0 +1,318 @@
+"""Confines what algorithms bring along: their code, and the code of their requirements.
+
+Three kinds, from strong to weak; which one works is tried at the start, by doing it:
+
+* `namespaces`: the program sees its own files and a read-only system, its own processes and its own /tmp. As
+  root it also becomes a user of its own; as an ordinary user it needs unprivileged user namespaces.
+* `uid` (root without mounts, as in an ordinary container): a user of its own, so file permissions protect the rest.
+* `none`: resource limits and a clean environment only. It can read whatever the worker's user can.
+
+In all of them it gets no variable and no open file of the worker, cannot gain privileges, and everything it
+started ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from libs.common import logs
+from services.worker.launcher import Limits, Mode, Request
+from services.worker.processes import Process, with_variable
+from services.worker.settings import SandboxChoice
+
+log = logs.get(__name__)
+
+MARK = "CONSTELLATION_SANDBOX"
+"""Environment variable of everything in one sandbox; its value is the sandbox's name."""
+
+_CODE = Path(__file__).parents[2]
+_BOOTSTRAP = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from services.worker.launcher import main; sys.exit(main())"
+)
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix/store")
+_PROBE_SECONDS = 20.0
+_PROBE = (
+    'for program; do test -x "$program" || echo "$program cannot be reached"; done; '
+    'touch "$TMPDIR/written" || echo "$TMPDIR cannot be written"'
+)
+_KILL = "import os, sys; uid = int(sys.argv[1]); os.setgroups([]); os.setresuid(uid, uid, uid); os.kill(-1, 9)"
+
+
+class SandboxUnavailable(RuntimeError):
+    """The confinement that was asked for does not work here; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """What works on this machine."""
+
+    mode: Mode
+    new_users: bool = False
+    """Namespaces of an ordinary user."""
+    isolated_network: bool = False
+
+    @property
+    def private_tmp(self) -> bool:
+        return self.mode == "namespaces"
+
+    @property
+    def own_users(self) -> bool:
+        """Each sandbox runs as a user of its own."""
+        return self.mode != "none" and not self.new_users
+
+
+@dataclass(frozen=True)
+class Job:
+    """A program to confine."""
+
+    name: str
+    """Unique on this machine, for finding what is left of it."""
+    command: Sequence[str]
+    cwd: Path
+    folder: Path
+    """A folder of its own, with a folder `tmp` that the program may write."""
+    environment: Mapping[str, str]
+    readable: Sequence[Path] = ()
+    writable: Sequence[Path] = ()
+    uid: int | None = None
+    """User to run as where each sandbox has one of its own."""
+    limits: Limits = field(default_factory=Limits)
+    isolated: bool = False
+    """No network but its own loopback."""
+    entrance: str | None = None
+    """Isolated programs: `HOST:PORT` outside whose connections reach that port of the program's loopback."""
+
+
+class Sandbox:
+    """Starts confined programs."""
+
+    def __init__(
+        self, confinement: Confinement, root: Path, *, visible: Sequence[Path] = (), hidden: Sequence[Path] = ()
+    ) -> None:
+        """
+        Args:
+            root: an empty folder, where each sandbox puts its own root together, seen by itself alone.
+            visible: what every program may read, besides the system.
+            hidden: folders of the system that no program sees.
+        """
+        self.confinement = confinement
+        self._root = root
+        self._visible = [str(path.resolve()) for path in visible]
+        self._hidden = [str(path.resolve()) for path in hidden]
+
+    def start(
+        self, job: Job, output: int, *, tied: bool = False, record: Callable[[Process], None] | None = None
+    ) -> Process:
+        """Start a program whose output goes to an open file.
+
+        Args:
+            tied: the program ends when this process does, however it ends.
+            record: called with the process before the program begins: whatever it raises keeps the program
+                from starting, and if the worker dies before it returns, nothing starts.
+        """
+        request = self._request(job, tied=tied).encode()
+        hold, ours = os.pipe()
+        try:
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, str(_CODE)],
+                {},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, hold, 0),
+                    (os.POSIX_SPAWN_DUP2, output, 1),
+                    (os.POSIX_SPAWN_DUP2, output, 2),
+                ],
+                setsid=True,
+            )
+            os.close(hold)
+            hold = -1
+            process = Process(pid)
+            if record is not None:
+                record(process)
+            with open(ours, "wb", closefd=False) as pipe:
+                pipe.write(request)
+            return process
+        finally:
+            os.close(ours)
+            if hold >= 0:
+                os.close(hold)
+
+    @asynccontextmanager
+    async def running(self, job: Job) -> AsyncIterator[tuple[Process, asyncio.StreamReader]]:
+        """A program while the context is open, with what it prints. Leaving the context ends all of it."""
+        reading, writing = os.pipe()
+        try:
+            process = self.start(job, writing, tied=True)
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        output = asyncio.StreamReader(limit=1 << 20)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(reading, "rb", buffering=0)
+        )
+        try:
+            yield process, output
+        finally:
+            await asyncio.shield(self.end(process, job.name, job.uid))
+            transport.close()
+
+    async def end(self, process: Process, name: str, uid: int | None, *, patience: float = 3.0) -> None:
+        """End a sandbox and everything in it."""
+        await process.end(patience=patience)
+        await self.sweep(name, uid)
+
+    async def sweep(self, name: str, uid: int | None) -> None:
+        """Kill what may be left of a sandbox whose launcher was killed. With namespaces the kernel did that."""
+        if self.confinement.mode == "none":
+            for pid in await asyncio.to_thread(with_variable, MARK, name):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        elif self.confinement.mode == "uid" and uid is not None:
+            await Process(_spawn_killer(uid)).wait()
+
+    def _request(self, job: Job, *, tied: bool) -> Request:
+        confined = self.confinement
+        scratch = job.folder / "tmp"
+        temporary = "/tmp" if confined.private_tmp else str(scratch)  # noqa: S108 - the program's own
+        if job.isolated and confined.mode != "namespaces":
+            raise SandboxUnavailable("this worker cannot take away the network, so it must not run this")
+        return Request(
+            command=list(job.command),
+            cwd=str(job.cwd),
+            environment={**_base_environment(temporary), **job.environment, MARK: job.name},
+            mode=confined.mode,
+            new_users=confined.new_users,
+            uid=job.uid if confined.own_users else None,
+            root=str(self._root),
+            scratch=str(scratch),
+            system=[*_SYSTEM, os.path.realpath("/etc/resolv.conf")],
+            hidden=self._hidden,
+            readable=[*self._visible, *(str(path.resolve()) for path in job.readable)],
+            writable=[str(path.resolve()) for path in job.writable],
+            tied=tied,
+            isolated=job.isolated,
+            entrance=job.entrance,
+            limits=job.limits,
+        )
+
+
+def _spawn_killer(uid: int) -> int:
+    """Only a process of that user can kill all others of it at once."""
+    return os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", _KILL, str(uid)], {})
+
+
+async def detect(
+    choice: SandboxChoice,
+    folder: Path,
+    root: Path,
+    *,
+    programs: Sequence[Path],
+    visible: Sequence[Path] = (),
+    hidden: Sequence[Path] = (),
+    uid: int,
+) -> Sandbox:
+    """The strongest sandbox that works here and is allowed by `choice`, found by running something in each.
+
+    Args:
+        folder: where to try, with the same parents as the folders of real jobs.
+        root: as for Sandbox.
+        programs: executables that must be found inside.
+        uid: an unprivileged user to try with.
+
+    Raises:
+        SandboxUnavailable: what was asked for by name does not work.
+    """
+    candidates = {
+        "namespaces": [
+            Confinement("namespaces", new_users=os.geteuid() != 0, isolated_network=True),
+            Confinement("namespaces", new_users=os.geteuid() != 0),
+        ],
+        "uid": [Confinement("uid")] if os.geteuid() == 0 else [],
+        "off": [Confinement("none")],
+    }
+    wanted = ["namespaces", "uid", "off"] if choice == "auto" else [choice]
+    failures: list[str] = []
+    for confinement in (one for name in wanted for one in candidates[name]):
+        sandbox = Sandbox(confinement, root, visible=visible, hidden=hidden)
+        failure = await _probe(sandbox, folder, programs, uid)
+        if failure is None:
+            _tell(confinement, failures)
+            return sandbox
+        failures.append(f"{confinement.mode}: {failure}")
+    raise SandboxUnavailable(
+        f"the sandbox '{choice}' does not work here ({'; '.join(failures) or 'it needs root'}); "
+        "choose another with CONSTELLATION_SANDBOX"
+    )
+
+
+async def _probe(sandbox: Sandbox, folder: Path, programs: Sequence[Path], uid: int) -> str | None:
+    """None when it works, else why not."""
+    place = folder / uuid4().hex[:8]
+    (place / "tmp").mkdir(parents=True)
+    own = uid if sandbox.confinement.own_users else None
+    if own is not None:
+        os.chown(place / "tmp", own, own)
+    job = Job(
+        name=place.name,
+        command=["/bin/sh", "-c", _PROBE, "probe", *map(str, programs)],
+        cwd=Path("/"),
+        folder=place,
+        environment={},
+        readable=programs,
+        uid=own,
+        isolated=sandbox.confinement.isolated_network,
+    )
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS), sandbox.running(job) as (process, output):
+            said = (await output.read()).decode(errors="replace").strip()
+            status = await process.wait()
+        if status == 0 and not said:
+            return None
+        return said.splitlines()[-1] if said else f"a program in it ended with status {status}"
+    except OSError as error:
+        return f"no program could be started in it: {error}"
+    except TimeoutError:
+        return f"a program in it did not end within {_PROBE_SECONDS:.0f} s"
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _tell(confinement: Confinement, failures: Sequence[str]) -> None:
+    if confinement.mode == "none":
+        log.warning(
+            "sandbox_is_off",
+            consequence="algorithms and builds can read what the user of this worker can; run trusted ones only",
+            tried=list(failures),
+        )
+    else:
+        log.info(
+            "sandbox_ready",
+            mode=confinement.mode,
+            own_users=confinement.own_users,
+            isolated_network=confinement.isolated_network,
+            tried=list(failures),
+        )
+
+
+def _base_environment(temporary: str) -> dict[str, str]:
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": temporary,
+        "TMPDIR": temporary,
+        "USER": "algorithm",
+        "LOGNAME": "algorithm",
+    }

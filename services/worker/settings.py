@@ -1,0 +1,94 @@
+"""What a worker is started with."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from libs.common.settings import ServiceSettings
+
+SandboxChoice = Literal["auto", "namespaces", "uid", "off"]
+
+
+def machine_memory_mib() -> int:
+    """Memory that this process may use: the machine's, or the limit of its control group."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    limits = [page * os.sysconf("SC_PHYS_PAGES")]
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path(name).read_text()))
+        except (OSError, ValueError):  # no such control group, or `max`
+            continue
+    return max(1, min(limits) >> 20)
+
+
+class WorkerSettings(ServiceSettings):
+    """A node's agent. Every default fits one machine; `data_dir` must stay the same over restarts."""
+
+    worker_name: str = Field(default_factory=socket.gethostname)
+    """For people, in lists of workers."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """For placing replicas, such as `{"zone": "b"}`. The worker adds `sandbox`, `isolated_network`, `arch`."""
+    max_replicas: int = Field(default=64, ge=0)
+    cpus: float = Field(default_factory=lambda: float(len(os.sched_getaffinity(0))), gt=0)
+    """Processors to offer."""
+    memory_mib: int = Field(default_factory=machine_memory_mib, gt=0)
+    """Memory to offer to replicas."""
+    start_concurrency: int = Field(default=2, ge=1)
+    """Replicas that are prepared and loaded at the same time; further ones wait their turn."""
+    build_concurrency: int = Field(default=1, ge=0)
+    """Builds at the same time; 0 leaves building to other workers."""
+    report_seconds: float = Field(default=5.0, gt=0)
+    """Longest pause between two reports to the deployer: at most a third of a worker's lease."""
+
+    python: Path | None = None
+    """Interpreter for Python algorithms. Default: the one that runs the platform."""
+    node: Path | None = None
+    """Node.js, with npm beside it, for JavaScript algorithms. Default: `node` on the path, if any."""
+    index_url: str | None = None
+    """Package index for Python. Default: what UV_ and PIP_ variables and pip's configuration files say."""
+    extra_index_url: str = ""
+    """Further indexes, separated by spaces."""
+    find_links: str = ""
+    """Folders or pages with packages, separated by spaces."""
+    build_sdists: bool = True
+    """Allow source distributions among requirements. Their build code runs in the sandbox and can read the
+    credentials of the package index, if it needs any."""
+
+    sandbox: SandboxChoice = "auto"
+    """`auto` takes the strongest confinement that works here; a named one must work or the worker does not start."""
+    sandbox_uid: int = Field(default=200_000, ge=1000)
+    """First of the 20,000 user ids that a worker running as root gives to algorithms. No account may have them."""
+    sandbox_visible: tuple[Path, ...] = ()
+    """Further files and folders that algorithms may read."""
+    sandbox_hidden: tuple[Path, ...] = ()
+    """Folders that algorithms must not see, besides `data_dir`. Only needed for those inside /usr, /etc or /opt."""
+    pass_environment: tuple[str, ...] = (
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "NODE_EXTRA_CA_CERTS",
+        "TZ",
+    )
+    """Variables of the worker that algorithms get as well. All others stay here."""
+    replica_processes: int = Field(default=512, ge=16)
+    replica_open_files: int = Field(default=4096, ge=64)
+    replica_file_mib: int = Field(default=10_240, ge=1)
+    """Largest file that an algorithm or build may write."""
+
+    cache_mib: int = Field(default=20_480, ge=256)
+    """Disk for unpacked sources and environments; the least recently used ones go first."""
+    listen_tcp: bool | None = None
+    """Replicas take calls of other hosts. Default: when the worker's own address is not a loopback one."""
+    stop_replicas_on_exit: bool = True
+    """Stop replicas when the worker stops. Otherwise they go on, and the next worker in `data_dir` adopts them."""
+
+    @property
+    def takes_remote_calls(self) -> bool:
+        if self.listen_tcp is not None:
+            return self.listen_tcp
+        return self.advertised not in ("127.0.0.1", "::1", "localhost")

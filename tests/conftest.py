@@ -1,0 +1,39 @@
+"""Fixtures that tests of several parts use. What they start is private to the run: own ports, own directories."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.support.postgres import Postgres
+from tests.support.rabbitmq import RabbitMQ
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for the whole run. Tests take databases of their own from it."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+async def database_url(postgres: Postgres) -> AsyncIterator[str]:
+    """The URL of a new, empty database."""
+    url = await postgres.create_database()
+    yield url
+    await postgres.drop_database(url)
+
+
+@pytest.fixture
+def external_postgres() -> Iterator[Postgres]:
+    """A server of the test's own, which it may stop, kill and start again."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A private RabbitMQ node. A test that stops it starts it again."""
+    with RabbitMQ(tmp_path_factory.mktemp("rabbitmq") / "node") as node:
+        yield node
