@@ -98,6 +98,8 @@ async def served(
             await asyncio.sleep(0.01)
         yield task
     finally:
+        for end_waiting in app.state.on_drain:
+            end_waiting()
         server.should_exit = True
         with contextlib.suppress(ServiceFailed):
             await task

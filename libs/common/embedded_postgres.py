@@ -31,6 +31,7 @@ class EmbeddedPostgres:
             RuntimeError: with the end of the server's log when it does not come up.
         """
         try:
+            self._data.mkdir(exist_ok=True)
             self._server = PostgresServer(self._data, cleanup_mode=None)
             self._server.start()
         except Exception as error:

@@ -66,6 +66,7 @@ class FeedPublisher:
         self._known: dict[str, int] = {}
         self._waiting = 0
         self._changed = asyncio.Event()
+        self._released = False
         self.loop = Loop("feed_versions", self._look, every=0.4)
         """Notices what other instances of the service published. Run it with the service's loops."""
 
@@ -93,7 +94,7 @@ class FeedPublisher:
             changed = self._changed
             page = await self._read(name, since, epoch)
             left = end - time.monotonic()
-            if page.changes or page.epoch != epoch or left <= 0:
+            if page.changes or page.epoch != epoch or left <= 0 or self._released:
                 return page
             self._waiting += 1
             try:
@@ -103,6 +104,11 @@ class FeedPublisher:
                 return page
             finally:
                 self._waiting -= 1
+
+    def release(self) -> None:
+        """The service stops: answer everyone who waits, and let nobody wait any more."""
+        self._released = True
+        self._changed.set()
 
     async def _lock_version(self, session: AsyncSession, name: str) -> int:
         """The feed's version, its row locked until the commit. Taken first, so that publishers never deadlock."""
@@ -207,6 +213,7 @@ class FeedFollower:
         """Follow until cancelled."""
         failures = 0
         while True:
+            asked = time.monotonic()
             try:
                 page = await self._fetch(since=self.version, epoch=self.epoch, wait=0.0 if failures else wait)
             except Exception as error:  # whatever the publisher or the way to it has: the copy stays
@@ -215,10 +222,12 @@ class FeedFollower:
                 level("feed_unreachable", feed=self.name, reason=repr(error), failures=failures)
                 await asyncio.sleep(min(0.1 * 2 ** min(failures, 6), 3.0))
                 continue
-            failures = 0
+            recovered, failures = failures > 0, 0
             async with self._lock:
                 self._take(page)
             self._save_sometimes()
+            if not (page.changes or recovered) and time.monotonic() - asked < min(wait, 0.1):
+                await asyncio.sleep(0.2)  # a publisher that is stopping does not let anybody wait
 
     async def refresh(self, *, timeout: float = 2.0) -> bool:
         """Catch up now. Many callers share one question. False when the publisher does not answer in time."""

@@ -162,6 +162,8 @@ class Membership:
         self._access_token = joined.access_token
         self._expires = time.monotonic() + joined.expires_in
         self.instance_id = self.instance_id or joined.client_id
+        # The next login names the id, so that it stays the same.
+        self.manifest = self.manifest.model_copy(update={"device_id": self.instance_id})
         self.configuration = joined.configuration or self.configuration
 
     async def _get(self, url: str) -> dict[str, Any]:

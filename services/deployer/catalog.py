@@ -13,14 +13,11 @@ from services.deployer.view import Wish
 
 
 class Catalog:
-    """What the catalog said so far. `apply` is given to a FeedFollower.
+    """What the catalog said so far. `apply` is given to a FeedFollower."""
 
-    Args:
-        on_change: told of every change, such as to wake a loop.
-    """
-
-    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
-        self._on_change = on_change
+    def __init__(self) -> None:
+        self.on_change: Callable[[], None] = lambda: None
+        """Told of every change."""
         self._entries: dict[UUID, CatalogEntry] = {}
         self._revisions: dict[UUID, tuple[CatalogEntry, Revision]] = {}
         self._warm: dict[UUID, UUID] = {}
@@ -38,7 +35,7 @@ class Catalog:
             if (warm := kept_warm(entry)) is not None:
                 self._warm[algorithm_id] = warm.id
         self._changed.add(algorithm_id)
-        self._on_change()
+        self.on_change()
 
     def take_changed(self) -> set[UUID]:
         """Algorithms that changed since this was asked last."""

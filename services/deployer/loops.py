@@ -1,47 +1,37 @@
 """The loop that makes it so: reads what is due, plans it, writes the plan, then wakes the workers.
 
-It holds nothing between two runs but since when it watches. All intent is in rows before anybody is told of it, so
-that whatever dies, the next run goes on from what was committed.
+It keeps nothing between two runs but since when it watches. All intent is committed before anybody is told of it, so
+that whatever dies, the next run goes on from there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
-from libs.common.contracts.replicas import ReplicaState
 from libs.common.db import Database, after_commit
 from libs.common.lease import new_token
 from libs.common.loops import Loop
-from services.deployer import events, store
+from services.deployer import store
 from services.deployer.catalog import Catalog
+from services.deployer.execution import Rows, carry_out
 from services.deployer.hints import Hints
-from services.deployer.models import (
-    Demand,
-    Deployment,
-    DeploymentKind,
-    EventKind,
-    Planner,
-    Replica,
-)
+from services.deployer.models import Demand, Deployment, DeploymentKind, Planner
 from services.deployer.plan import plan
-from services.deployer.replicas import move, request_drain
 from services.deployer.routes import Routes
-from services.deployer.states import LIVE
-from services.deployer.view import Decision, Plan, Start, View
+from services.deployer.view import View
 
-_PLANNER = "deployer"
 LEAD = timedelta(seconds=5)
-"""How long a planner that knows more of the catalog keeps others from planning after its last run."""
+"""For so long after its last run a planner keeps off others that know less of the catalog."""
+_PLANNER = "deployer"
 
 
 class CatalogCopy(Protocol):
@@ -50,3 +40,152 @@ class CatalogCopy(Protocol):
     complete: bool
     epoch: str
     version: int
+
+
+class Watch:
+    """Since when reports could have been heard without a gap. A gap makes the silence of workers mean nothing.
+
+    Args:
+        gap: two looks that are further apart than this have a gap between them: the process or the database stood
+            still.
+    """
+
+    def __init__(self, gap: timedelta) -> None:
+        self._gap = gap
+        self._since: datetime | None = None
+        self._last: datetime | None = None
+
+    def look(self, now: datetime) -> datetime:
+        """Note that the rows could be read just now."""
+        if self._since is None or self._last is None or now - self._last > self._gap:
+            self._since = now
+        self._last = now
+        return self._since
+
+
+class Reconciler:
+    """Plans what is due. Any number of processes may run one: they take turns.
+
+    Args:
+        copy: says whether the catalog is whole, and how new it is.
+        lease: that of workers.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        copy: CatalogCopy,
+        routes: Routes,
+        hints: Hints,
+        *,
+        lease: timedelta,
+        clock: Callable[[], datetime] = db.now,
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._copy = copy
+        self._routes = routes
+        self._hints = hints
+        self._lease = lease
+        self._clock = clock
+        self._watch = Watch(lease / 3)
+        self._token = new_token()
+        self.loop = Loop("reconcile", self.once, every=1.0, backoff_limit=1.0)
+
+    async def once(self) -> None:
+        """Bring what is due one step further. Does nothing without a whole catalog, or while a planner that knows
+        more of it is at work."""
+        if not self._copy.complete:
+            return
+        changed = self._catalog.take_changed()
+        taken = False
+        try:
+            async with self._database.transaction() as session:
+                now = self._clock()
+                if await self._lead(session, now):
+                    touched = await self._touched(session, changed, now)
+                    await self._plan_due(session, touched, now)
+                    taken = True
+        finally:
+            if not taken:
+                self._catalog.put_back(changed)
+
+    async def _lead(self, session: AsyncSession, now: datetime) -> bool:
+        """Lock the planner's row, which is held until the commit: one plans at a time.
+
+        Not for one that knows less of the catalog than another which planned a moment ago: it would take for gone
+        what it has not heard of yet.
+        """
+        await session.execute(text("set local idle_in_transaction_session_timeout = '10s'"))
+        row = await session.get(Planner, _PLANNER, with_for_update=True)
+        if row is None:
+            await session.execute(insert(Planner).values(id=_PLANNER).on_conflict_do_nothing())
+            row = await session.get_one(Planner, _PLANNER, with_for_update=True)
+        known = (self._copy.epoch, self._copy.version)
+        other_leads = row.lease_token != self._token and row.lease_until is not None and row.lease_until > now
+        newer = row.catalog_epoch != known[0] or row.catalog_version > known[1]
+        if other_leads and newer:
+            return False
+        row.lease_token, row.lease_until = self._token, now + LEAD
+        row.catalog_epoch, row.catalog_version = known
+        return True
+
+    async def _touched(self, session: AsyncSession, changed: Iterable[UUID], now: datetime) -> set[UUID]:
+        """Deployments that a change of the catalog touches: what is active, and what is to be kept warm."""
+        algorithms = list(changed)
+        warm = {revision: algorithm for algorithm in algorithms if (revision := self._catalog.warm(algorithm))}
+        if warm:
+            rows = [
+                {
+                    "id": revision,
+                    "kind": DeploymentKind.ON_DEMAND,
+                    "revision_id": revision,
+                    "algorithm_id": algorithm,
+                    "created_at": now,
+                    "changed_at": now,
+                }
+                for revision, algorithm in sorted(warm.items())
+            ]
+            await session.execute(insert(Deployment).on_conflict_do_nothing(), rows)
+        active: set[UUID] = set()
+        for start in range(0, len(algorithms), 1000):
+            some = algorithms[start : start + 1000]
+            query = select(Deployment.id).where(Deployment.algorithm_id.in_(some), Deployment.due_at.is_not(None))
+            active.update((await session.execute(query)).scalars())
+        return active | warm.keys()
+
+    async def _plan_due(self, session: AsyncSession, touched: set[UUID], now: datetime) -> None:
+        watching_since = self._watch.look(now)
+        due = await store.due(session, now)
+        ids = touched.union(due)
+        if not ids:
+            return
+        deployments = await store.lock(session, ids)
+        await session.execute(delete(Demand).where(Demand.deployment_id.in_(ids), Demand.until < now))
+        demanded = await store.demand(session, ids, now)
+        rows = Rows(deployments, await store.live_replicas(session, deployments.keys()))
+        failed = await store.failed_on(session, deployments.values(), now)
+        view = View(
+            now=now,
+            watching_since=watching_since,
+            lease=self._lease,
+            workers=await store.workers(session),
+            deployments=tuple(
+                store.see(row, self._catalog, rows.replicas[key], demanded.get(key), failed.get(key, frozenset()))
+                for key, row in deployments.items()
+            ),
+        )
+        made = plan(view)
+        if made.starved:
+            others, their_replicas, idle = await store.idle(session, ids, now)
+            if idle:
+                rows.add(others, their_replicas)
+                made = plan(dataclasses.replace(view, idle=idle))
+        orders = carry_out(session, self._catalog, rows, made, now)
+        await session.flush()
+        await self._routes.publish(session, rows.deployments.values(), rows.live(), now)
+        if orders:
+            after_commit(session, lambda: self._hints.send(orders))
+        if len(due) == store.MAX_DUE:
+            after_commit(session, self.loop.wake)

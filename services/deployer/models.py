@@ -119,16 +119,11 @@ class Demand(Base):
 
     __tablename__ = "demands"
 
-    deployment_id: Mapped[UUID] = mapped_column(
-        ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True
-    )
+    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True)
     gateway: Mapped[str] = mapped_column(String(128), primary_key=True, index=True)
     in_flight: Mapped[int]
     waiting: Mapped[int]
     until: Mapped[datetime] = mapped_column(db.UtcDateTime, index=True)
-
-
-LIVE = text("state not in ('stopped', 'failed')")
 
 
 class Replica(Base):
@@ -155,8 +150,9 @@ class Replica(Base):
 
     __table_args__ = (
         Index("ix_replicas_deployment_id", "deployment_id"),
-        Index("ix_replicas_live_worker_id", "worker_id", postgresql_where=LIVE),
+        Index("ix_replicas_live_worker_id", "worker_id", postgresql_where=text("state not in ('stopped', 'failed')")),
         Index("ix_replicas_ended", "since", postgresql_where=text("state in ('stopped', 'failed')")),
+        Index("ix_replicas_created_at", "created_at", "id"),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from services.deployer.view import IdleReplica, WorkerView, Wish
+from services.deployer.view import IdleReplica, Wish, WorkerView
 
 
 class _Node:

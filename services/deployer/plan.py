@@ -139,14 +139,15 @@ class _Draft:
                 return
 
     def decision(self) -> Decision:
-        settled = not (self.need or self.running or self._leaving) and self._forgivable()
+        over = self._failures_are_over()
+        settled = over and not (self.need or self.running or self._leaving)
         return Decision(
             deployment_id=self.deployment.id,
             need=self.need,
             wanted=self.wanted,
             last_needed=self._last_needed,
             pending=self._pending,
-            forgive=settled or self._stable(),
+            forgive=over and (settled or self._stable()),
             look_at=self.deployment.demand_until if settled else self._look_at(),
         )
 
@@ -159,10 +160,15 @@ class _Draft:
             self.failures.append(Failure(replica.id, late, counts=counts))
         elif replica.draining:
             self._leaving.append(replica)
-        elif replica.current and not self._fleet.draining(replica.worker_id):
+        elif self._is_right(replica):
             self._fresh.append(replica)
         else:
             self._old.append(replica)
+
+    def _is_right(self, replica: ReplicaView) -> bool:
+        """It is what it should be, where it may be."""
+        exists = self.deployment.wish is not None
+        return exists and replica.current and not self._fleet.draining(replica.worker_id)
 
     def _lost(self, view: View, worker_id: str) -> bool:
         watched = self._now - view.watching_since >= view.lease
@@ -195,7 +201,7 @@ class _Draft:
             return "its worker is being drained"
         return "its settings or secrets changed"
 
-    def _forgivable(self) -> bool:
+    def _failures_are_over(self) -> bool:
         retry_at = self.deployment.retry_at
         return not self.deployment.failures or retry_at is None or self._now - retry_at >= FORGIVE
 

@@ -50,9 +50,7 @@ class Reports:
         self._lease = lease
         self._wake = wake
 
-    async def take(
-        self, session: AsyncSession, worker_id: str, report: WorkerReport, now: datetime
-    ) -> WorkerOrders:
+    async def take(self, session: AsyncSession, worker_id: str, report: WorkerReport, now: datetime) -> WorkerOrders:
         """Take a report; the answer is all that should run there."""
         taken, found_room = await self._renew(session, worker_id, report, now)
         rows = await _on_worker(session, worker_id)

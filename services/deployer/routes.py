@@ -46,9 +46,7 @@ class Routes:
                 await self._feeds.publish(session, ROUTES_FEED, str(deployment.revision_id), body)
 
 
-def route(
-    deployment: Deployment, replicas: Iterable[Replica], *, now: datetime, grace: timedelta
-) -> Route | None:
+def route(deployment: Deployment, replicas: Iterable[Replica], *, now: datetime, grace: timedelta) -> Route | None:
     """The deployment's route, or None when it takes no calls and there is nothing to say about it."""
     staying = [replica for replica in replicas if not replica.drain_requested]
     ready = tuple(

@@ -53,7 +53,9 @@ async def make_pending_due(session: AsyncSession, now: datetime) -> bool:
 async def due(session: AsyncSession, now: datetime) -> list[UUID]:
     """Deployments to plan: due ones, those whose demand lapsed, those with a replica on a worker that lapsed."""
     on_lapsed = (
-        select(Replica.deployment_id).join(Worker, Worker.id == Replica.worker_id).where(_live, Worker.lease_until < now)
+        select(Replica.deployment_id)
+        .join(Worker, Worker.id == Replica.worker_id)
+        .where(_live, Worker.lease_until < now)
     )
     found = union(
         select(Deployment.id).where(Deployment.due_at <= now),
@@ -73,12 +75,12 @@ async def live_replicas(session: AsyncSession, ids: Collection[UUID]) -> dict[UU
     return found
 
 
-async def demand(
-    session: AsyncSession, ids: Collection[UUID], now: datetime
-) -> dict[UUID, tuple[int, datetime]]:
+async def demand(session: AsyncSession, ids: Collection[UUID], now: datetime) -> dict[UUID, tuple[int, datetime]]:
     """Calls at once and when the first word on them lapses, by deployment."""
     query = (
-        select(Demand.deployment_id, func.sum(func.greatest(Demand.in_flight, Demand.waiting)), func.min(Demand.until))
+        select(
+            Demand.deployment_id, func.sum(func.greatest(Demand.in_flight, Demand.waiting)), func.min(Demand.until)
+        )
         .where(Demand.deployment_id.in_(ids), Demand.until >= now)
         .group_by(Demand.deployment_id)
     )
@@ -220,5 +222,3 @@ def _languages(names: Iterable[str]) -> Iterable[Language]:
     """Those that this release knows: a newer worker may speak more."""
     known = {language.value for language in Language}
     return (Language(name) for name in names if name in known)
-
-

@@ -15,6 +15,7 @@ from uuid import uuid4
 from fastapi import FastAPI
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.middleware import Middleware
 
 from libs.common import logs, web
 from libs.common.auth import Authenticator, TokenVerifier
@@ -32,6 +33,7 @@ from services.fakts.context import Context
 from services.fakts.grants import GrantRefused
 from services.fakts.identity import IdentityFeed
 from services.fakts.keys import SigningKeys
+from services.fakts.limits import BodyLimit
 from services.fakts.master_key import MasterKey
 from services.fakts.models import FeedEntry, FeedVersion, SigningKey
 from services.fakts.passwords import Attempts, Passwords
@@ -53,6 +55,7 @@ def create_app(settings: FaktsSettings, *, bus: Bus | None = None) -> FastAPI:
     """
     app = web.create_app(SCHEMA, lifespan=partial(_lifespan, settings=settings, bus=bus), routers=ROUTERS)
     app.add_exception_handler(GrantRefused, on_refusal)
+    app.user_middleware.append(Middleware(BodyLimit))
     return app
 
 
@@ -72,6 +75,7 @@ async def _lifespan(app: FastAPI, *, settings: FaktsSettings, bus: Bus | None) -
         app.state.database = database
         app.state.authenticator = Authenticator(context.verifier, directory, refresh=follower.refresh)
         app.state.checks["database"] = database.ping
+        app.state.on_drain.append(context.publisher.release)
 
         own = loops.OwnInstance(context, uuid4())
         await stack.enter_async_context(

@@ -12,6 +12,7 @@ from libs.common.contracts.references import NAME
 from libs.common.problems import Invalid
 
 MISSING = 3005
+_MAX_DEPTH = 32
 
 
 def plain(text: str) -> str:
@@ -25,16 +26,21 @@ def plain(text: str) -> str:
     return text
 
 
-def is_plain(value: Any) -> bool:
-    """Is all text in a JSON value `plain`?"""
-    if isinstance(value, str):
-        try:
-            plain(value)
-        except ValueError:
-            return False
-    if isinstance(value, dict):
-        return all(is_plain(part) for pair in value.items() for part in pair)
-    return all(is_plain(part) for part in value) if isinstance(value, list) else True
+def check_json(value: Any) -> None:
+    """Raises ValueError when a JSON value holds text that is not `plain`, or is nested too deeply."""
+    level, depth = [value], 0
+    while level:
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")
+        below: list[Any] = []
+        for one in level:
+            if isinstance(one, str):
+                plain(one)
+            elif isinstance(one, dict):
+                below += [*one.keys(), *one.values()]
+            elif isinstance(one, list | tuple):
+                below += one
+        level, depth = below, depth + 1
 
 
 Plain = AfterValidator(plain)

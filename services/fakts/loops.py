@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version as package_version
 from uuid import UUID
 
@@ -40,15 +41,15 @@ def signing_keys(context: Context) -> Loop:
 
 
 def purge(context: Context) -> Loop:
-    """Forget expired API keys, lapsed instances, and services that did not come back."""
+    return Loop("purge", partial(forget, context), every=_PURGE_EVERY)
 
-    async def once() -> None:
-        async with context.database.transaction() as session:
-            await locks.take(session, locks.IDENTITY)
-            await api_keys.end_expired(session, context.feed)
-        async with context.database.transaction() as session:
-            now = db.now()
-            await instances.purge(session, now)
-            await clients.purge(session, now)
 
-    return Loop("purge", once, every=_PURGE_EVERY)
+async def forget(context: Context) -> None:
+    """Forget expired API keys, lapsed instances, and services that did not come back. Idempotent."""
+    async with context.database.transaction() as session:
+        await locks.take(session, locks.IDENTITY)
+        await api_keys.end_expired(session, context.feed)
+    async with context.database.transaction() as session:
+        now = db.now()
+        await instances.purge(session, now)
+        await clients.purge(session, now)

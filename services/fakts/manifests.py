@@ -8,7 +8,7 @@ import re
 from pydantic import ValidationError
 
 from libs.common.contracts.joining import SERVICE_SCOPE, Manifest
-from services.fakts.fields import is_plain
+from services.fakts.fields import check_json
 
 MAX_REQUIREMENTS = 200
 _MAX_TEXT = 255
@@ -28,8 +28,10 @@ def parse(text: str) -> Manifest:
         raise InvalidManifest("the manifest is not JSON") from None
     if not isinstance(document, dict):
         raise InvalidManifest("the manifest is not a JSON object")
-    if not is_plain(document):
-        raise InvalidManifest("the manifest holds a NUL character or half a surrogate pair")
+    try:
+        check_json(document)
+    except ValueError as error:
+        raise InvalidManifest(f"the manifest is malformed: {error}") from None
     try:
         manifest = Manifest.model_validate(document)
     except ValidationError as error:

@@ -46,7 +46,7 @@ Index("uq_accounts_name_lower", func.lower(Account.name), unique=True)
 
 class User(Account):
     __tablename__ = "users"
-    __mapper_args__ = {"polymorphic_identity": AccountKind.USER}  # noqa: RUF012 - read by the mapper
+    __mapper_args__ = {"polymorphic_identity": AccountKind.USER, "polymorphic_load": "inline"}  # noqa: RUF012
 
     id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
     staff: Mapped[bool] = mapped_column(default=False)
@@ -71,7 +71,7 @@ class OrganizationType(Base):
 
 class Organization(Account):
     __tablename__ = "organizations"
-    __mapper_args__ = {"polymorphic_identity": AccountKind.ORGANIZATION}  # noqa: RUF012 - read by the mapper
+    __mapper_args__ = {"polymorphic_identity": AccountKind.ORGANIZATION, "polymorphic_load": "inline"}  # noqa: RUF012
 
     id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
     type_id: Mapped[UUID] = mapped_column(ForeignKey("organization_types.id"), index=True)

@@ -1,8 +1,8 @@
 """The life of one call, from its head to the last byte of its answer.
 
-A call is told what happens to it: by the client's connection (`receive`, `complete`, `client_lost`), by the pool and
-the replica's connection (`send`, `answered`, `replica_lost`), and by the sweep of deadlines (`expire`). No task, timer
-or lock belongs to it: that is what makes it cheap.
+A call is told what happens to it: by the client's connection (`receive`, `complete`, `client_lost`), by the pool
+and the replica's connection (`send`, `answered`, `replica_lost`), and by the sweep of deadlines (`expire`). No task,
+timer or lock belongs to it: that is what makes it cheap.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from libs.common.contracts.runner import (
     REQUEST_ID,
     TIMEOUT,
 )
-from libs.common.problems import Invalid, Problem, TooLarge, Unavailable
+from libs.common.problems import Problem, TooLarge, Unavailable
 from services.gateway import answers
 from services.gateway.answers import GatewayTimeout, ReplicaLost
 from services.gateway.call_tokens import CallClaims
@@ -65,6 +65,7 @@ class Client(Protocol):
 
 class Call:
     __slots__ = (
+        "_begun",
         "_body",
         "_calls",
         "_chunks",
@@ -114,7 +115,7 @@ class Call:
         """Of a browser, which reads the answer only if that allows it to."""
         self.insider = False
         self.deadline = float("inf")
-        """In the loop's time. Set when the call has a body and a place in the queue."""
+        """In the loop's time; set when the call may run."""
         self.queued = 0.0
         self.sendings = 0
         self._chunks: list[bytes] = []
@@ -124,6 +125,8 @@ class Call:
         self._counted = False
         self._connection: ReplicaConnection | None = None
         self._collected: list[bytes] | None = None
+        self._begun = False
+        """The client has the head of the answer."""
 
     # From the client
 
@@ -222,6 +225,7 @@ class Call:
         self._collected = None
         if self.client is not None:
             kind = content_type if content_type in _RESULT_TYPES else _OTHER_TYPE
+            self._begun = True
             self.client.send_head(status, self._fields(kind, length), first)
 
     def answer_continued(self, chunk: bytes) -> None:
@@ -249,16 +253,24 @@ class Call:
         self._connection = None
         self.fail(ReplicaLost("the connection to the algorithm's replica was lost during the call; it may have run"))
 
+    def returned(self) -> None:
+        """The replica did not begin the call."""
+        self._connection = None
+        if self.client is None and self.options.output is not Output.VOID:
+            self._end(CLIENT_LEFT, None, "the client left before the call ran")
+
     # From the sweep
 
-    def expire(self) -> None:
-        """The deadline has passed: of waiting, or of a replica that should have answered by itself."""
+    def expire(self, now: float) -> None:
+        """The deadline has passed. A replica has a moment more: it keeps the deadline itself, and says so."""
         if self._connection is None:
             self.fail(
                 GatewayTimeout(
                     f"no replica of the algorithm was free within the timeout of {self.options.timeout:g} s"
                 )
             )
+            return
+        if now < self.deadline + self._calls.grace:
             return
         connection, self._connection = self._connection, None
         connection.give_up()
@@ -270,7 +282,9 @@ class Call:
         """Answer with the problem, or break the answer off if it has begun."""
         if self.done:
             return
-        if self.client is not None:
+        if self.client is not None and self._begun:
+            self.client.abort()
+        elif self.client is not None:
             body = answers.failure_body(problem, self.request_id, time.perf_counter() - self.arrived)
             self._reply(problem.status, answers.JSON_TYPE, answers.failure_fields(problem), body)
         self._end(problem.status, answers.error_type(problem), problem.detail)
@@ -312,7 +326,6 @@ class Call:
         seconds = options.timeout
         if self.queued:
             seconds = max(self.deadline - self._calls.clock(), 0.001)
-        self.deadline += self._calls.grace
         words = [FLAG_STDOUT] if options.stdout and self.insider else []
         if self.insider:
             words.append(FLAG_TRACE)
@@ -352,6 +365,6 @@ def _read_error(body: bytes) -> tuple[str | None, str | None]:
     """Type and message of an error envelope."""
     try:
         error = orjson.loads(body)["error"]
-        return str(error.get("error_type")), str(error.get("message"))
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as problem:
-        raise Invalid("") from problem
+        return str(error["error_type"]), str(error["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "SystemError", None

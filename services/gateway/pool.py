@@ -49,6 +49,8 @@ class Pool:
         """Calls that wait or run."""
         self.peak = 0
         """Most of them at one moment since the last report of demand."""
+        self.noticed = False
+        """The deployer knows, or is being told, that calls wait."""
 
     def submit(self, call: Call) -> None:
         """Give the call to a replica, or let it wait for one. Raises TooMany when too many wait."""
@@ -96,7 +98,10 @@ class Pool:
     def unstarted(self, replica: Replica, call: Call) -> None:
         """The replica did not begin the call: it is the next one to be sent elsewhere."""
         self.lost(replica)
-        if call.sendings < MAX_SENDINGS:
+        call.returned()
+        if call.done:
+            pass
+        elif call.sendings < MAX_SENDINGS:
             self._wait(call, first=True)
         else:
             call.fail(Unavailable("the algorithm's replicas are being replaced; try again"))
@@ -151,7 +156,9 @@ class Pool:
         if first:
             self.waiting.move_to_end(call, last=False)
         self._pools.crowded.add(self)
-        self._pools.notice()
+        if not self.noticed:
+            self.noticed = True
+            self._pools.notice()
 
     def _assign(self, replica: Replica, call: Call) -> None:
         replica.outstanding += 1

@@ -30,7 +30,18 @@ _UNSTARTED = OUTCOME_UNSTARTED.encode()
 class Replica:
     """Where calls of one revision can run."""
 
-    __slots__ = ("address", "avoid_until", "concurrency", "fields", "gone", "id", "idle", "outstanding", "pool", "_trips")
+    __slots__ = (
+        "_trips",
+        "address",
+        "avoid_until",
+        "concurrency",
+        "fields",
+        "gone",
+        "id",
+        "idle",
+        "outstanding",
+        "pool",
+    )
 
     def __init__(self, pool: Pool, route: RouteReplica) -> None:
         self.pool = pool
@@ -52,12 +63,13 @@ class Replica:
     async def connect(self) -> ReplicaConnection:
         """A new connection. Raises OSError."""
         loop = asyncio.get_running_loop()
-        if is_local(self.address):
-            _, protocol = await loop.create_unix_connection(lambda: ReplicaConnection(self), self.address.unix)
+        address = self.address
+        if is_local(address):
+            _, protocol = await loop.create_unix_connection(lambda: ReplicaConnection(self), address.unix)
+        elif address.host is not None and address.port is not None:
+            _, protocol = await loop.create_connection(lambda: ReplicaConnection(self), address.host, address.port)
         else:
-            _, protocol = await loop.create_connection(
-                lambda: ReplicaConnection(self), self.address.host, self.address.port
-            )
+            raise OSError("the replica listens on another host's Unix socket only")
         self._trips = 0
         return protocol
 
@@ -87,8 +99,7 @@ class ReplicaConnection(asyncio.Protocol):
         self._keep = True
         """The replica leaves the connection open after the answer."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what stream connections have
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
 
     def send(self, call: Call, head: bytes, body: bytes) -> None:
@@ -115,25 +126,14 @@ class ReplicaConnection(asyncio.Protocol):
         if call is None:
             self._break()
             return
-        content_type = outcome = b""
-        length = -1
-        self._keep = True
-        lines = data[:end].split(b"\r\n")
-        status = lines[0][9:12]
-        for line in lines[1:]:
-            name, _, value = line.partition(b":")
-            name = name.lower()
-            if name == b"content-type":
-                content_type = value.strip()
-            elif name == b"content-length" and (digits := value.strip()).isdigit():
-                length = int(digits)
-            elif name == _OUTCOME:
-                outcome = value.strip()
-            elif name == b"connection":
-                self._keep = value.strip().lower() != b"close"
+        try:
+            status, content_type, outcome, length, self._keep = parse_head(data[:end])
+        except ValueError:
+            self._break()
+            return
         body = data[end + 4 :]
         self._missing = length - len(body)
-        if not status.isdigit() or length < 0 or self._missing < 0:
+        if self._missing < 0:
             self._break()
             return
         self._head = b""
@@ -144,9 +144,9 @@ class ReplicaConnection(asyncio.Protocol):
             self.replica.pool.unstarted(self.replica, call)
         elif self._missing == 0:
             self._free()
-            call.answered(int(status), content_type, outcome, body)
+            call.answered(status, content_type, outcome, body)
         else:
-            call.answer_begun(int(status), content_type, outcome, length, body)
+            call.answer_begun(status, content_type, outcome, length, body)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended changes nothing
         call, self.call = self.call, None
@@ -194,6 +194,33 @@ class ReplicaConnection(asyncio.Protocol):
     def _break(self) -> None:
         """The other side does not keep to the protocol. What is under way is lost with the connection."""
         self._transport.abort()
+
+
+def parse_head(head: bytes) -> tuple[int, bytes, bytes, int, bool]:
+    """Status, content type, outcome, content length, and whether the connection stays open.
+
+    Raises ValueError for a head that is not that of an answer with a known length.
+    """
+    content_type = outcome = b""
+    length = -1
+    keep = True
+    lines = head.split(b"\r\n")
+    if not lines[0].startswith(b"HTTP/1.1 "):
+        raise ValueError("not an answer of HTTP/1.1")
+    for line in lines[1:]:
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name == b"content-type":
+            content_type = value.strip()
+        elif name == b"content-length":
+            length = int(value)
+        elif name == _OUTCOME:
+            outcome = value.strip()
+        elif name == b"connection":
+            keep = value.strip().lower() != b"close"
+    if length < 0:
+        raise ValueError("the answer's length is not known")
+    return int(lines[0][9:12]), content_type, outcome, length, keep
 
 
 def is_local(address: Address) -> bool:

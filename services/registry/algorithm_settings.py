@@ -70,6 +70,7 @@ def changed(settings: dict[str, Any], asked: SettingsChange) -> dict[str, Any]:
     if asked.royalty_microcredits:
         raise Invalid("settings.royalty_microcredits: this platform charges no royalties; leave it out or send 0")
     if "language" in new:
+        new["language"] = environments.OTHER_NAMES.get(new["language"], new["language"])
         new.setdefault("environment", "cpu")
     return new
 

@@ -29,6 +29,7 @@ def create_app(settings: RegistrySettings, *, bus: Bus | None = None) -> FastAPI
         async with joining as joined:
             registry = Registry.open(settings, joined)
             app.state.registry = registry
+            app.state.on_drain.append(registry.publisher.release)
             records = joined.bus.listen(calls.LISTENER, [CALLS_TOPIC], registry.calls.hear, accepts=[CallsRecorded])
             acts = joined.bus.listen(audit.LISTENER, [AUDIT_TOPIC], registry.audit.hear, accepts=[AuditRecorded])
             async with running(*registry.loops()), records, acts:

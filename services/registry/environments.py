@@ -16,7 +16,8 @@ _CREATED_AT = "2026-01-01T00:00:00.000Z"
 
 SETTING = {"python3-1": Language.PYTHON, "javascript": Language.JAVASCRIPT, "pipe": Language.PIPE}
 """Values of `settings.language`."""
-_OTHER_NAMES = {"python3": Language.PYTHON}
+OTHER_NAMES = {"python3": "python3-1"}
+"""Names of languages that stand for a value of `settings.language` too."""
 _PACKAGE_SETS = {"python3": Language.PYTHON, "node": Language.JAVASCRIPT, "javascript": Language.JAVASCRIPT}
 _DESCRIPTIONS = {
     Language.PYTHON: ("Python 3", "Python 3 with the packages of requirements.txt", ["requirements.txt"]),
@@ -34,7 +35,7 @@ def specification_id(language: Language) -> UUID:
 
 
 def by_language(name: str) -> Language | None:
-    return SETTING.get(name) or _OTHER_NAMES.get(name)
+    return SETTING.get(OTHER_NAMES.get(name, name))
 
 
 def by_id(text: str) -> Language | None:

@@ -48,6 +48,20 @@ class Paging:
         return Page(kept, _marker(place(kept[-1])) if len(rows) > self.limit else None)
 
 
+def number(part: Any) -> int:
+    """A part of a marker that is a number, as the database can hold it. Raises ValueError."""
+    if not isinstance(part, int) or not 0 <= part < 1 << 63:
+        raise ValueError("not a number")
+    return part
+
+
+def text(part: Any) -> str:
+    """A part of a marker that is text, as the database can hold it. Raises ValueError."""
+    if not isinstance(part, str) or "\0" in part:
+        raise ValueError("not text")
+    return part
+
+
 def _limit(text: str | None) -> int:
     if text is None or text == "":
         return DEFAULT_LIMIT

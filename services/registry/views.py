@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from libs.common.contracts.builds import BuildState
-from libs.common.contracts.catalog import Callability, Language
+from libs.common.contracts.catalog import Callability
 from services.registry.calls import CallError
 from services.registry.models import Algorithm, AuditEntry, Build, Call, Release, Secret
 from services.registry.pages import Page
@@ -162,7 +162,7 @@ def listing(page: Page[T], view: Callable[[T], dict[str, Any]], next_link: str |
 
 def admin_listing(page: Page[T], view: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
     """A list of the administrators' API."""
-    return {"results": [view(entry) for entry in page.entries], "cursor": page.marker}
+    return {"items": [view(entry) for entry in page.entries], "cursor": page.marker}
 
 
 def timestamp(moment: datetime) -> str:
@@ -179,7 +179,6 @@ def _algorithm(row: Algorithm, links: Links, callability: Callability) -> dict[s
         "details": row.details,
         "settings": {
             **row.settings,
-            **_language(row),
             "algorithm_callability": callability.value,
             "royalty_microcredits": 0,
             "insights_enabled": False,
@@ -194,12 +193,6 @@ def _algorithm(row: Algorithm, links: Links, callability: Callability) -> dict[s
         },
         "self_link": links.algorithm(row),
     }
-
-
-def _language(row: Algorithm) -> dict[str, str]:
-    """The language under the name that published clients know, whichever way it was chosen."""
-    names = {Language.PYTHON: "python3-1", Language.JAVASCRIPT: "javascript", Language.PIPE: "pipe"}
-    return {"language": names[row.language]}
 
 
 def _version_info(build: Build, release: Release | None) -> dict[str, Any]:

@@ -32,14 +32,13 @@ from services.worker.node_packages import NodePackages
 from services.worker.programs import Programs
 from services.worker.python_packages import PythonPackages, RequirementsFailed
 from services.worker.repository import NotAnAlgorithm
+from services.worker.runner.check import LOAD_RAISED
 from services.worker.steps import StepFailed, Steps, Workspace
 from services.worker.trees import BadArchive, unpack
 
 log = logs.get(__name__)
 
 LOAD_TIMEOUT_SECONDS = 300.0
-LOAD_RAISED = 3
-"""Status of the runner's check when the algorithm can be called but its load() raised."""
 _FINISH_ATTEMPTS = 30
 _PAUSE_SECONDS = 2.0
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(: .*)?$")
@@ -70,6 +69,7 @@ class Builder:
         self._programs = programs
         self._python = python
         self._node = node
+        self._under_way: set[asyncio.Task[None]] = set()
 
     async def handle(self, message: BuildRequested) -> None:
         """Claim and run a build, unless somebody else has it. Raises problems.Unavailable without a registry."""
@@ -78,7 +78,16 @@ class Builder:
         except (problems.Conflict, problems.NotFound) as refused:
             log.info("build_not_claimed", build=str(message.build_id), reason=refused.detail)
             return
-        await self.run(spec)
+        task = asyncio.create_task(self.run(spec))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        await asyncio.wait({task})
+
+    async def abandon(self) -> None:
+        """Drop what is under way: its leases lapse, and other workers build it."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def run(self, spec: BuildSpec) -> None:
         """Run a claimed build and report how it ended."""

@@ -8,10 +8,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.worker.runner import protocol
+
 _MAX_ANSWER_BYTES = 64 * 1024
-_HEALTH = "/health"
-_DRAIN = "/drain"
-_STOP = "/stop"
 
 
 class NoAnswer(Exception):
@@ -21,7 +20,7 @@ class NoAnswer(Exception):
 @dataclass(frozen=True)
 class Health:
     state: str
-    """starting, ready, busy, draining, stopped or failed."""
+    """One of the words of `runner/state.py`."""
     reason: str | None
 
 
@@ -35,7 +34,7 @@ class Control:
 
     async def health(self) -> Health:
         """Raises NoAnswer."""
-        answer = await self._ask("GET", _HEALTH)
+        answer = await self._ask("GET", protocol.HEALTH_PATH)
         state, reason = answer.get("state"), answer.get("reason")
         if not isinstance(state, str):
             raise NoAnswer("the runner's answer names no state")
@@ -43,11 +42,11 @@ class Control:
 
     async def drain(self) -> None:
         """Raises NoAnswer."""
-        await self._ask("POST", _DRAIN)
+        await self._ask("POST", protocol.DRAIN_PATH)
 
     async def stop(self) -> None:
         """Raises NoAnswer."""
-        await self._ask("POST", _STOP)
+        await self._ask("POST", protocol.STOP_PATH)
 
     async def _ask(self, method: str, target: str) -> dict[str, object]:
         head = f"{method} {target} HTTP/1.1\r\nhost: replica\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"

@@ -158,6 +158,5 @@ def _local(variables: Mapping[str, str]) -> list[Path]:
             place = word.partition("=")[2] if re.match(r"[\w.-]+=\w+:", word) else word
             path = Path(unquote(urlsplit(place).path)) if place.startswith("file:") else Path(place)
             if path.is_absolute() and path.exists():
-                # An index is often a folder of links into the folder beside it.
-                found.add(path.parent if place.startswith("file:") and path.is_dir() else path)
+                found.add(path)
     return sorted(found)

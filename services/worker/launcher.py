@@ -72,7 +72,7 @@ class Request:
     readable: list[str] = field(default_factory=list)
     writable: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
-    """Shown empty, except for what `readable` and `writable` name below them."""
+    """Shown empty, except for what the other lists name below them."""
     system: list[str] = field(default_factory=list)
     """Parts of the machine that the program sees, unchangeable. What does not exist is skipped."""
     tied: bool = False
@@ -195,17 +195,18 @@ def _enter_root(request: Request) -> None:
     root = Path(request.root)
     namespaces.make_mounts_private()
     namespaces.mount_tmpfs(root, mode=0o755, size_mib=_MOUNT_POINTS_MIB)
+    for place in ("/tmp", "/var/tmp"):  # noqa: S108 - the program's own
+        _show(root, Path(request.scratch), read_only=False, at=Path(place))
     for path in request.system:
         _show(root, Path(path), read_only=True)
     emptied = [point for path in request.hidden if (point := _inside(root, Path(path))).is_dir()]
     for point in emptied:
         namespaces.mount_tmpfs(point, mode=0o755, size_mib=_MOUNT_POINTS_MIB)
-    for path in request.readable:
+    below = [path for path in request.system if any(Path(path).is_relative_to(hidden) for hidden in request.hidden)]
+    for path in (*below, *request.readable):
         _show(root, Path(path), read_only=True)
     for path in request.writable:
         _show(root, Path(path), read_only=False)
-    for place in ("/tmp", "/var/tmp"):  # noqa: S108 - the program's own
-        _show(root, Path(request.scratch), read_only=False, at=Path(place))
     _make_devices(root, request.shm_mib)
     (root / "run").mkdir(exist_ok=True)
     (root / "proc").mkdir()

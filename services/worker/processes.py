@@ -8,6 +8,8 @@ import os
 import signal
 from pathlib import Path
 
+_KILL_SECONDS = 10.0
+
 
 class ProcessGone(LookupError):
     """There is no such process any more, or its number belongs to another one by now."""
@@ -57,14 +59,18 @@ class Process:
                 signal.pidfd_send_signal(self._descriptor, number)
 
     async def end(self, *, patience: float = 3.0) -> None:
-        """Ask it to end with SIGTERM, kill it after `patience` seconds, and wait until it is gone."""
+        """Ask it to end with SIGTERM, kill it after `patience` seconds, and wait until it is gone.
+
+        Raises TimeoutError for a process that cannot be killed: it hangs in the kernel.
+        """
         self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(patience):
                 await self.wait()
         except TimeoutError:
             self.signal(signal.SIGKILL)
-            await self.wait()
+            async with asyncio.timeout(_KILL_SECONDS):
+                await self.wait()
 
     def let_go(self) -> None:
         """Stop watching. The process goes on."""
@@ -94,13 +100,14 @@ def _start_ticks(pid: int) -> tuple[int, bool] | None:
     return int(fields[19]), fields[0] not in (b"Z", b"X")
 
 
-def with_variable(name: str, value: str) -> list[int]:
-    """Processes that were started with an environment variable, as far as this user may see."""
-    wanted = f"{name}={value}".encode()
+def marked(variable: str) -> list[tuple[int, str]]:
+    """Processes that were started with an environment variable, and its value, as far as this user may see."""
+    name = f"{variable}=".encode()
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
-                if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
+                for entry in (folder / "environ").read_bytes().split(b"\0"):
+                    if entry.startswith(name):
+                        found.append((int(folder.name), entry.removeprefix(name).decode(errors="replace")))
     return found

@@ -95,13 +95,12 @@ class PythonPackages:
             "UV_NO_PROGRESS": "1",
             "NO_COLOR": "1",
         }
-        readable = [source, *self._indexes.readable]
         await self._steps.run(
             place,
             command,
             cwd=source,
             environment=environment,
-            readable=readable,
+            readable=[source],
             say=lambda text: say(self._indexes.redact(text)),
         )
 

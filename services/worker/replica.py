@@ -7,12 +7,14 @@ One task carries it: prepare, launch, wait until it has loaded, watch it, end it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from time import monotonic, perf_counter
+from typing import Any
 
 from libs.common import logs
-from libs.common.contracts.replicas import TERMINAL, TRANSITIONS, ReplicaReport, ReplicaSpec, ReplicaState
+from libs.common.contracts.replicas import TRANSITIONS, ReplicaReport, ReplicaSpec, ReplicaState
 from libs.common.states import may, step
 from services.worker import metrics
 from services.worker.control import Control, Health, NoAnswer
@@ -21,6 +23,8 @@ from services.worker.handles import Handle
 from services.worker.processes import Process
 from services.worker.replica_folder import ReplicaFolder
 from services.worker.replica_launch import ReplicaFailed, ReplicaHost, launch, prepare
+from services.worker.runner import state as runner_states
+from services.worker.users import NoUserLeft
 
 log = logs.get(__name__)
 
@@ -34,10 +38,10 @@ _STOP_SECONDS = 5.0
 """For the runner to answer the calls under way and end by itself."""
 
 _STATES = {
-    "starting": ReplicaState.STARTING,
-    "ready": ReplicaState.READY,
-    "busy": ReplicaState.READY,
-    "draining": ReplicaState.DRAINING,
+    runner_states.STARTING: ReplicaState.STARTING,
+    runner_states.READY: ReplicaState.READY,
+    runner_states.BUSY: ReplicaState.READY,
+    runner_states.DRAINING: ReplicaState.DRAINING,
 }
 
 
@@ -58,6 +62,7 @@ class Replica:
         self._uid: int | None = None
         self._draining = asyncio.Event()
         self._leaving = False
+        self._told = False
         self._task: asyncio.Task[None] | None = None
 
     # What others ask
@@ -83,23 +88,19 @@ class Replica:
         """Finish the calls under way, take no further one, then end."""
         self._draining.set()
 
-    async def stop(self) -> None:
-        """End it now; returns when nothing of it is left."""
-        if self._task is not None:
+    def stop(self) -> None:
+        """End it now. Asking again changes nothing."""
+        if self._task is not None and not self._told:
+            self._told = True
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self.state not in TERMINAL:
-            self._become(ReplicaState.STOPPED)
 
-    async def leave(self) -> None:
+    def leave(self) -> None:
         """Let it run on without this worker."""
         self._leaving = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self.stop()
 
     async def wait(self) -> None:
-        """Until it has ended."""
+        """Until its life, or this worker's part of it, is over."""
         if self._task is not None:
             await asyncio.wait({self._task})
 
@@ -116,24 +117,146 @@ class Replica:
 
     # Its life
 
-    async def _live(self, begin: Callable[[], object]) -> None:
+    async def _live(self, begin: Callable[[], Awaitable[None]]) -> None:
         try:
-            await begin()  # type: ignore[misc]
+            await begin()
             await self._watch()
         except ReplicaFailed as failed:
-            await self._clean_up()
-            self._become(ReplicaState.FAILED, str(failed))
+            await self._clean_up(ReplicaState.FAILED, str(failed))
         except asyncio.CancelledError:
-            if self._leaving:
-                if self._process is not None:
-                    self._process.let_go()
-                raise
-            await self._end()
-            self._become(ReplicaState.STOPPED)
+            if not self._leaving:
+                await self._ask_to_stop()
+                await self._clean_up(ReplicaState.STOPPED)
+            elif self._process is not None:
+                self._process.let_go()
         except Exception as fault:
             log.exception("replica_fault", replica=str(self.spec.id))
-            await self._clean_up()
-            self._become(ReplicaState.FAILED, f"the worker failed: {type(fault).__name__}: {fault}")
+            await self._clean_up(ReplicaState.FAILED, f"the worker failed: {type(fault).__name__}: {fault}")
         else:
-            await self._clean_up()
-            self._become(ReplicaState.STOPPED)
+            await self._clean_up(ReplicaState.STOPPED)
+
+    async def _begin(self) -> None:
+        async with self._host.starts:
+            begun = perf_counter()
+            self._become(ReplicaState.STARTING)
+            try:
+                await self._launch()
+                await self._until_loaded()
+            except ReplicaFailed:
+                metrics.STARTS.labels("failed").inc()
+                raise
+            metrics.STARTS.labels("ready").inc()
+            metrics.START_SECONDS.labels(self.spec.language).observe(perf_counter() - begun)
+
+    async def _resume(self) -> None:
+        if self.state is ReplicaState.STARTING:
+            await self._until_loaded()
+        elif self.state is ReplicaState.DRAINING:
+            self._draining.set()
+
+    async def _launch(self) -> None:
+        host = self._host
+        try:
+            self._uid = host.users.take()
+            self._folder = ReplicaFolder.create(host.folders.run, self._uid)
+        except (NoUserLeft, OSError) as error:
+            raise ReplicaFailed(f"the replica's folder cannot be made: {error}") from error
+        self._prepared = await prepare(host, self.spec, self._folder)
+        self._process, self._handle = await launch(host, self.spec, self._folder, self._prepared, self._uid)
+
+    async def _until_loaded(self) -> None:
+        """Wait until the runner says that the algorithm has loaded. Raises ReplicaFailed."""
+        process, control = self._running()
+        limit = self.spec.load_timeout_seconds + _LAUNCH_SECONDS
+        end, pause = monotonic() + limit, _FIRST_PAUSE
+        while monotonic() < end:
+            if not process.running:
+                raise ReplicaFailed(self._ending(process))
+            with contextlib.suppress(NoAnswer):
+                health = await control.health()
+                if _STATES.get(health.state) in (ReplicaState.READY, ReplicaState.DRAINING):
+                    self._become(_STATES[health.state], health.reason)
+                    return
+            await asyncio.wait({process.ended}, timeout=pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        raise ReplicaFailed(f"the replica was not ready within {limit:.0f} seconds")
+
+    async def _watch(self) -> None:
+        """Until it has ended as it was told to. Raises ReplicaFailed when it ends otherwise, or falls silent."""
+        process, control = self._running()
+        asked = asyncio.create_task(self._draining.wait())
+        heard = monotonic()
+        try:
+            while process.running:
+                if self._draining.is_set() and self.state is ReplicaState.READY:
+                    self._become(ReplicaState.DRAINING)
+                    await control.drain()
+                waiting: list[asyncio.Future[Any]] = [process.ended, *([] if asked.done() else [asked])]
+                await asyncio.wait(waiting, timeout=_HEALTH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                try:
+                    self._hear(await control.health())
+                    heard = monotonic()
+                except NoAnswer as silence:
+                    if process.running and monotonic() - heard > _SILENT_SECONDS:
+                        raise ReplicaFailed(f"{silence}, for {_SILENT_SECONDS:.0f} seconds") from silence
+        except NoAnswer as silence:
+            raise ReplicaFailed(f"it could not be told to drain: {silence}") from silence
+        finally:
+            asked.cancel()
+        if self.state is not ReplicaState.DRAINING:
+            metrics.LOST.inc()
+            raise ReplicaFailed(self._ending(process))
+
+    def _hear(self, health: Health) -> None:
+        state = _STATES.get(health.state, self.state)
+        if may(TRANSITIONS, self.state, state) and (state, health.reason) != (self.state, self._reason):
+            self._become(state, health.reason)
+
+    def _ending(self, process: Process) -> str:
+        """Why it ended, and its last words."""
+        if self._folder is None:
+            return "the replica has ended"
+        status = process.ended.result() if process.ended.done() else None
+        ended = "the replica's process ended" + ("" if status is None else f" with status {status}")
+        said = self._folder.said()
+        return (self._folder.failure() or ended) + (f"\nIts last output:\n{said}" if said else "")
+
+    async def _ask_to_stop(self) -> None:
+        """Give the runner the time to answer what is under way. What does not end by itself is killed later."""
+        if self._process is not None and self._process.running:
+            with contextlib.suppress(NoAnswer, TimeoutError):
+                await self._running()[1].stop()
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._process.wait()
+
+    async def _clean_up(self, state: ReplicaState, reason: str | None = None) -> None:
+        """Nothing of it is left but its log; then it is in its last state."""
+        host = self._host
+        if self._process is not None:
+            try:
+                await host.sandbox.end(self._process, host.sandbox_name(self.spec), self._uid)
+            except TimeoutError:
+                log.error("replica_not_killed", replica=str(self.spec.id), pid=self._process.pid)  # noqa: TRY400
+        if self._folder is not None:
+            await asyncio.to_thread(self._folder.archive, host.folders.logs, self.spec.id)
+            self._folder = None
+        if self._prepared is not None:
+            host.environments.release(self._prepared, str(self.spec.id))
+            self._prepared = None
+        host.users.give_back(self._uid)
+        self._become(state, reason)
+
+    def _running(self) -> tuple[Process, Control]:
+        if self._process is None or self._folder is None:
+            raise ReplicaFailed("the replica was never started")
+        return self._process, Control(self._folder.control)
+
+    def _become(self, state: ReplicaState, reason: str | None = None) -> None:
+        self.state = step(TRANSITIONS, self.state, state)
+        self._reason = reason
+        self._since = datetime.now(UTC)
+        if self._handle is not None and self._folder is not None:
+            self._handle = self._handle.model_copy(update={"state": state, "since": self._since})
+            self._handle.write(self._folder.path)
+        log.info("replica_" + state, replica=str(self.spec.id), revision=str(self.spec.revision_id), reason=reason)
+        self._changed()

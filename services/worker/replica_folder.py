@@ -1,14 +1,15 @@
 """The folder of one replica: what the worker lays out for it, and what it leaves.
 
-    handle.json   the worker's note (see handles.py)
-    spec.json     the runner's specification, readable by the replica's user
-    out           output of the launcher and of the runner's own faults
-    tmp/          the replica's /tmp
-    d/            of the replica's user: s (socket for calls), c (control), state, log
+handle.json   the worker's note (see handles.py)
+spec.json     the runner's specification, readable by the replica's user
+out           output of the launcher and of the runner's own faults
+tmp/          the replica's /tmp
+d/            of the replica's user: s (socket for calls), c (control), state, log
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -81,7 +82,8 @@ class ReplicaFolder:
         """Keep the log of a replica that ended, and remove the folder. The oldest logs make room."""
         content = tail(self.out, _KEPT_LOG_BYTES) + tail(self.log, _KEPT_LOG_BYTES)
         if content:
-            (logs / f"{replica_id}.log").write_bytes(content)
+            with contextlib.suppress(OSError):  # a full disk: the folder has to go all the more
+                (logs / f"{replica_id}.log").write_bytes(content)
             oldest_first = sorted(logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
             for path in oldest_first[:-_KEPT_LOGS]:
                 path.unlink(missing_ok=True)

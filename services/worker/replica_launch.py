@@ -213,5 +213,3 @@ def _join(host: str, port: int) -> str:
 def _plain(urls: Sequence[str]) -> list[str]:
     """Those that the runner can talk to by itself. The door leads to the others."""
     return [url for url in urls if url.startswith("http://") and url.count("/") == 2]
-
-

@@ -27,7 +27,7 @@ from uuid import uuid4
 
 from libs.common import logs
 from services.worker.launcher import Limits, Mode, Request
-from services.worker.processes import Process, with_variable
+from services.worker.processes import Process, marked
 from services.worker.settings import SandboxChoice
 
 log = logs.get(__name__)
@@ -108,7 +108,7 @@ class Sandbox:
         self.confinement = confinement
         self._root = root
         self._visible = [str(path.resolve()) for path in visible]
-        self._hidden = [str(path.resolve()) for path in hidden]
+        self._hidden = _outermost(hidden)
 
     def start(
         self, job: Job, output: int, *, tied: bool = False, record: Callable[[Process], None] | None = None
@@ -177,9 +177,10 @@ class Sandbox:
     async def sweep(self, name: str, uid: int | None) -> None:
         """Kill what may be left of a sandbox whose launcher was killed. With namespaces the kernel did that."""
         if self.confinement.mode == "none":
-            for pid in await asyncio.to_thread(with_variable, MARK, name):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            for pid, mark in await asyncio.to_thread(marked, MARK):
+                if mark == name:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
         elif self.confinement.mode == "uid" and uid is not None:
             await Process(_spawn_killer(uid)).wait()
 
@@ -198,9 +199,9 @@ class Sandbox:
             uid=job.uid if confined.own_users else None,
             root=str(self._root),
             scratch=str(scratch),
-            system=[*_SYSTEM, os.path.realpath("/etc/resolv.conf")],
+            system=[*_SYSTEM, os.path.realpath("/etc/resolv.conf"), *self._visible],
             hidden=self._hidden,
-            readable=[*self._visible, *(str(path.resolve()) for path in job.readable)],
+            readable=[str(path.resolve()) for path in job.readable],
             writable=[str(path.resolve()) for path in job.writable],
             tied=tied,
             isolated=job.isolated,
@@ -316,3 +317,9 @@ def _base_environment(temporary: str) -> dict[str, str]:
         "USER": "algorithm",
         "LOGNAME": "algorithm",
     }
+
+
+def _outermost(folders: Sequence[Path]) -> list[str]:
+    """The folders, resolved, without those inside another one: a folder is emptied once."""
+    resolved = {folder.resolve() for folder in folders}
+    return sorted(str(one) for one in resolved if not resolved.intersection(one.parents))

@@ -20,7 +20,7 @@ from services.worker.launcher import Limits
 from services.worker.sandbox import Job, Sandbox
 from services.worker.users import Users
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 """Takes output as it comes, in pieces of any length."""
 
 _OWNER = re.compile(r"[A-Za-z0-9_-]{1,64}")

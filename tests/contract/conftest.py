@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Protocol
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from libs.common.bus import Bus, MemoryBus, Options, open_bus
 from tests.support.rabbitmq import RabbitMQ
@@ -19,6 +20,15 @@ class Connect(Protocol):
     """Another participant of the same bus. The options of the first one count where all share a process."""
 
     async def __call__(self, options: Options = FAST) -> Bus: ...
+
+
+@pytest.fixture(autouse=True)
+def plain_logs() -> Iterator[None]:
+    """Handlers fail by design here, and structlog's default drawing of a traceback takes longer than most tests."""
+    before = structlog.get_config()
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer(["event"])])
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(params=["memory", "amqp"])

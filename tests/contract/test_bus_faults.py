@@ -71,7 +71,7 @@ async def test_a_broker_that_goes_and_comes_back_loses_no_job(
     numbers, failed, handled, heard = set(range(200)), set[int](), set[int](), Recorder()
 
     async def handler(job: Job) -> None:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         if detours and job.number % 10 == 0 and job.number not in failed:
             failed.add(job.number)
             raise RuntimeError("the first attempt fails")
@@ -92,6 +92,7 @@ async def test_a_broker_that_goes_and_comes_back_loses_no_job(
     ):
         await sender.send("waiting", OtherJob(text="since before"))
         sending = asyncio.create_task(send_all(sender))
+        await eventually(broker.queues_saved)
         await eventually(lambda: len(handled) > 40)
         await asyncio.to_thread(end, broker)
         await eventually(lambda: not sender.ready and not one.ready and not other.ready)

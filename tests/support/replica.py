@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -94,13 +94,12 @@ class Caller:
         timeout: float = 30,
     ) -> None:
         if content_type is None:
-            kinds = {str: "text/plain", bytes: "application/octet-stream"}
-            content_type = kinds.get(type(value), "application/json")
-            value = (
-                value
-                if isinstance(value, bytes)
-                else (value if isinstance(value, str) else json.dumps(value)).encode()
-            )
+            if isinstance(value, bytes):
+                content_type = "application/octet-stream"
+            elif isinstance(value, str):
+                content_type, value = "text/plain", value.encode()
+            else:
+                content_type, value = "application/json", json.dumps(value).encode()
         fields = {"content-type": content_type, "x-request-id": "req-1", "x-timeout": str(timeout), **(headers or {})}
         self._connection.request("POST", "/call", value, fields)
 
@@ -131,7 +130,8 @@ class Caller:
 
 
 class Replica:
-    """`code` becomes `src/NAME.py`; `files` are further files of the repository. Ends with the `with` block."""
+    """`code` becomes `src/NAME.py`; `files` are further files of the repository; `prefix` is put before the
+    guardian's command. Ends with the `with` block."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class Replica:
         python: str | Path = sys.executable,
         files: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
-        before: Callable[[], None] | None = None,
+        prefix: Sequence[str] = (),
         **spec: Any,
     ) -> None:
         self.root = folder / "algorithm"
@@ -172,13 +172,13 @@ class Replica:
         self.spec_path.write_text(json.dumps(self.spec))
         self.python = str(python)
         self._environment = {**os.environ, **(environment or {})}
-        self._before = before
+        self._prefix = prefix
         self._callers: list[Caller] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Without waiting until it is ready."""
-        command = [self.python, "-I", str(RUNNER / "main.py"), str(self.spec_path)]
+        command = [*self._prefix, self.python, "-I", str(RUNNER / "main.py"), str(self.spec_path)]
         with (self.place / "guardian.out").open("wb") as out:
             self._process = subprocess.Popen(
                 command,
@@ -186,7 +186,6 @@ class Replica:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
-                preexec_fn=self._before,
             )
 
     def __enter__(self) -> Self:
@@ -208,7 +207,7 @@ class Replica:
                 self.guardian.kill()
                 self.guardian.wait()
         if error is not None:
-            print(f"guardian: {self.words}\nlog: {self.log}\nstate: {self.state}")
+            sys.stdout.write(f"guardian: {self.words}\nlog: {self.log}\nstate: {self.state}\n")
 
     def caller(self, *, tcp: tuple[str, int] | None = None) -> Caller:
         connection = http.client.HTTPConnection(*tcp, timeout=30) if tcp else UnixConnection(self.place / "call.sock")
@@ -276,7 +275,7 @@ def environment_with(folder: Path, requirements: Iterable[str]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "complete").exists():
             subprocess.run([uv, "venv", "-q", "--clear", "-p", sys.executable, place], check=True, timeout=120)
-            install = [uv, "pip", "install", "-q", "-p", place / "bin" / "python", *wanted.split()]
+            install = [str(uv), "pip", "install", "-q", "-p", str(place / "bin" / "python"), *wanted.split()]
             subprocess.run(install, check=True, timeout=300)
             (place / "complete").touch()
     return place / "bin" / "python"

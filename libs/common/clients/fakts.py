@@ -10,12 +10,18 @@ from libs.common.problems import Unauthenticated
 class FaktsClient(ServiceClient):
     service = "fakts"
 
-    async def verify_password(self, username: str, password: str) -> Account | None:
-        """The account when the password is right, else None."""
+    async def verify_password(self, username: str, password: str, *, address: str | None = None) -> Account | None:
+        """The account when the password is right, else None.
+
+        Args:
+            address: where the person's request came from; failed attempts are counted per name and address.
+
+        Raises:
+            problems.Unavailable: also after too many failed attempts.
+        """
+        body = {"username": username, "password": password, "address": address}
         try:
-            answer = await self._ask(
-                "POST", "/internal/passwords/verify", json={"username": username, "password": password}
-            )
+            answer = await self._ask("POST", "/internal/passwords/verify", json=body)
         except Unauthenticated:
             return None
         return Account.model_validate_json(answer.content)

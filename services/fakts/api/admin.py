@@ -20,8 +20,7 @@ from services.fakts.context import Ctx
 from services.fakts.fields import Expiry
 from services.fakts.models import Account, Organization, User
 
-MAX_BODY = 256 * 1024
-router = web.router(admin_only, prefix="/admin/v1", max_body_size=MAX_BODY)
+router = web.router(admin_only, prefix="/admin/v1")
 
 
 class UserChange(BaseModel):

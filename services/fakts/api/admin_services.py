@@ -15,14 +15,13 @@ from libs.common.contracts.joining import SERVICE_PREFIX, Alias
 from libs.common.db import Session
 from libs.common.problems import Invalid
 from services.fakts import instances, locks, mandates
-from services.fakts.api.admin import MAX_BODY
 from services.fakts.api.paging import CursorPage, cursored
 from services.fakts.context import Ctx
 from services.fakts.fields import Expiry, Label, Plain
 from services.fakts.mandates import NewMandate
 from services.fakts.models import Instance, Mandate
 
-router = web.router(admin_only, prefix="/admin/v1", max_body_size=MAX_BODY)
+router = web.router(admin_only, prefix="/admin/v1")
 
 _KEY_BYTES = 32
 

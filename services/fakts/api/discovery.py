@@ -12,12 +12,10 @@ from fastapi.responses import JSONResponse
 from libs.common import web
 from libs.common.auth import public
 from libs.common.db import Session
-from libs.common.problems import TooLarge
 from services.fakts import discovery, grants
 from services.fakts.context import Ctx, RequestOrigin
 from services.fakts.grants import GrantRefused
 
-MAX_FORM = 256 * 1024
 _MAX_FIELDS = 50
 _FORM = "application/x-www-form-urlencoded"
 _NOT_STORED = {"cache-control": "no-store"}
@@ -55,22 +53,23 @@ async def token(request: Request, session: Session, context: Ctx, origin: Reques
 
 
 async def on_refusal(_: Request, error: Exception) -> JSONResponse:
-    """An OAuth error answer."""
     assert isinstance(error, GrantRefused)  # noqa: S101 - registered for it
+    return refusal(error)
+
+
+def refusal(error: GrantRefused) -> JSONResponse:
+    """An OAuth error answer."""
     body = {"error": error.error, "error_description": error.description}
     return JSONResponse(body, error.status, headers=_NOT_STORED)
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The form's fields. Raises GrantRefused for a body that is none, or one that is too large."""
+    """The form's fields. Raises GrantRefused for a body that is none."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         raise GrantRefused("invalid_request", f"send a form: content-type {_FORM}")
     try:
-        body = b"".join([chunk async for chunk in web.body_chunks(request, limit=MAX_FORM)])
-    except TooLarge as error:
-        raise GrantRefused("invalid_request", error.detail, status=413) from None
-    try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+        text = (await request.body()).decode()
+        fields = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
     except ValueError:
         raise GrantRefused("invalid_request", "the form is malformed") from None
     form = dict(fields)

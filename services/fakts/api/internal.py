@@ -19,7 +19,7 @@ from services.fakts.fields import Plain
 from services.fakts.identity import account_body
 from services.fakts.passwords import MAX_LENGTH
 
-router = web.router(service_only, prefix="/internal", max_body_size=16 * 1024)
+router = web.router(service_only, prefix="/internal")
 
 
 class PasswordBody(BaseModel):

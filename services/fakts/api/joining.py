@@ -18,14 +18,13 @@ from libs.common.problems import Forbidden, Invalid, Unauthenticated
 from services.fakts import clients, instances
 from services.fakts.context import Ctx
 from services.fakts.discovery import BASE_PATH
-from services.fakts.fields import is_plain
+from services.fakts.fields import check_json
 from services.fakts.manifests import MAX_REQUIREMENTS
 
-MAX_BODY = 256 * 1024
 MAX_ALIASES = 32
 
-leases = web.router(service_only, prefix=f"{BASE_PATH}instances", max_body_size=MAX_BODY)
-reports = web.router(public, prefix=f"{BASE_PATH}report", max_body_size=MAX_BODY)
+leases = web.router(service_only, prefix=f"{BASE_PATH}instances")
+reports = web.router(public, prefix=f"{BASE_PATH}report")
 
 
 async def _client_of_token(request: Request, context: Ctx) -> str:
@@ -52,8 +51,7 @@ async def offer(
         raise Forbidden(f"this token is for instances of {SERVICE_PREFIX}{caller.name}, not of {body.service}")
     if len(body.aliases) > MAX_ALIASES or len(body.requirements) > MAX_REQUIREMENTS:
         raise Invalid(f"at most {MAX_ALIASES} aliases and {MAX_REQUIREMENTS} requirements")
-    if not is_plain(body.model_dump(mode="json")):
-        raise Invalid("a NUL character or half a surrogate pair is not allowed")
+    _check_text(body.model_dump(mode="json"))
     mandate = await clients.mandate_of(session, instance_id)
     if mandate is None:
         raise Unauthenticated("this instance is not known any more; log in again")
@@ -77,13 +75,19 @@ async def leave(instance_id: UUID, session: Session, caller: Caller) -> Response
 async def report(body: Report, session: Session, client: Annotated[str, Depends(_client_of_token)]) -> dict[str, str]:
     """What a client could reach of what it was given. The last word of each client is kept."""
     said = body.model_dump(mode="json")
-    if not is_plain(said):
-        raise Invalid("a NUL character or half a surrogate pair is not allowed")
+    _check_text(said)
     try:
         await clients.report(session, UUID(client), said)
     except ValueError:
         raise Unauthenticated("this token is no client's") from None
     return {"status": "reported"}
+
+
+def _check_text(said: dict[str, Any]) -> None:
+    try:
+        check_json(said)
+    except ValueError as error:
+        raise Invalid(str(error)) from None
 
 
 def _check_own(instance_id: UUID, caller: Principal) -> None:

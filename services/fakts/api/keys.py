@@ -22,8 +22,8 @@ from services.fakts.models import Account, ApiKey
 from services.fakts.permissions import is_acl_entry
 
 readers = web.router(account_only)
-writers = web.router(manager_only, max_body_size=users.MAX_BODY)
-importers = web.router(admin_only, max_body_size=users.MAX_BODY)
+writers = web.router(manager_only)
+importers = web.router(admin_only)
 
 ADMIN_KEY, STANDARD_KEY = "PlatformAdminKey", "AlgorithmKey"
 _MAX_ACL = 200

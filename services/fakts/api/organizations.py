@@ -22,9 +22,9 @@ from services.fakts.models import Organization, User
 from services.fakts.organizations import Profile
 from services.fakts.origin import Origin
 
-administration = web.router(admin_only, max_body_size=users.MAX_BODY)
+administration = web.router(admin_only)
 insiders = web.router(account_only)
-owners = web.router(manager_only, max_body_size=users.MAX_BODY)
+owners = web.router(manager_only)
 
 TypeId = Annotated[UUID | None, BeforeValidator(lambda value: value or None)]
 

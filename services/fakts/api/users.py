@@ -20,8 +20,7 @@ from services.fakts.fields import Email, Label, legal_name, required
 from services.fakts.models import User
 from services.fakts.origin import Origin
 
-MAX_BODY = 256 * 1024
-administration = web.router(admin_only, prefix="/v1/users", max_body_size=MAX_BODY)
+administration = web.router(admin_only, prefix="/v1/users")
 own = web.router(account_only, prefix="/v1/users")
 
 

@@ -15,7 +15,7 @@ from libs.common.auth import Caller, account_only, admin_only
 from libs.common.contracts.identity import Principal
 from libs.common.db import Session
 from libs.common.problems import Invalid, NotFound
-from services.registry import access, algorithms, audit, build_logs, builds, calls, store, versions, views
+from services.registry import access, algorithms, audit, build_logs, builds, calls, pages, store, versions, views
 from services.registry.access import NoSuchAlgorithm
 from services.registry.algorithm_settings import ScalingChange
 from services.registry.api.requests import Parts, body, flag, links, paging
@@ -41,7 +41,7 @@ class ScalingPatch(BaseModel):
 async def list_algorithms(request: Request, who: Caller, session: Session) -> dict[str, Any]:
     """Algorithms by owner and name; `owner` and `q` choose among them."""
     query = request.query_params
-    asked = paging(request, str, str, marker="cursor")
+    asked = paging(request, pages.text, pages.text, marker="cursor")
     page = await algorithms.page(session, asked, who, owner=_text(query.get("owner")), search=_text(query.get("q")))
     address = links(request)
     return views.admin_listing(
@@ -107,7 +107,7 @@ async def list_calls(request: Request, session: Session) -> dict[str, Any]:
     query = request.query_params
     page = await calls.entries(
         session,
-        paging(request, _moment, str, marker="cursor"),
+        paging(request, _moment, pages.text, marker="cursor"),
         account=_text(query.get("account")),
         algorithm_id=_uuid(query.get("algorithm_id")),
         errors=bool(flag(request, "errors")),
@@ -122,7 +122,7 @@ async def list_audit(request: Request, session: Session) -> dict[str, Any]:
     query = request.query_params
     page = await audit.entries(
         session,
-        paging(request, int, marker="cursor"),
+        paging(request, pages.number, marker="cursor"),
         actor=_text(query.get("actor")),
         action=_text(query.get("action")),
         subject=_text(query.get("subject")),

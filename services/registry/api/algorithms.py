@@ -13,7 +13,7 @@ from libs.common.contracts.identity import Principal
 from libs.common.contracts.references import NAME
 from libs.common.db import Session
 from libs.common.problems import Forbidden, Invalid, NotFound
-from services.registry import access, algorithms, store, versions, views
+from services.registry import access, algorithms, pages, store, versions, views
 from services.registry.access import NO_SUCH_ALGORITHM, NoSuchAlgorithm
 from services.registry.algorithms import CreateRequest, UpdateRequest
 from services.registry.api.requests import Parts, Subject, body, links, next_link, of_algorithm, paging, subject
@@ -108,7 +108,7 @@ async def get_commits(request: Request, row: Subject, who: Caller, parts: Parts)
 async def _list(request: Request, who: Principal, session: Session, owner: str | None) -> dict[str, Any]:
     if owner is not None and not NAME.fullmatch(owner):
         raise NotFound(f"'{owner}' is no account", code=3000)
-    page = await algorithms.page(session, paging(request, str, str), who, owner=owner)
+    page = await algorithms.page(session, paging(request, pages.text, pages.text), who, owner=owner)
     address = links(request)
     return views.listing(
         page,

@@ -10,7 +10,7 @@ from libs.common import web
 from libs.common.auth import Caller, account_only
 from libs.common.db import Session
 from libs.common.problems import NotFound
-from services.registry import access, build_logs, builds, store, views
+from services.registry import access, build_logs, builds, pages, store, views
 from services.registry.api.requests import Subject, next_link, of_algorithm, paging
 from services.registry.models import Build
 from services.registry.pages import Page
@@ -24,7 +24,7 @@ LOG_CODE = 1011
 @of_algorithm(routes, "GET", "/builds")
 async def list_builds(request: Request, row: Subject, who: Caller, session: Session) -> dict[str, Any]:
     access.check_insider(who, row.owner)
-    page = await builds.page(session, row.id, paging(request, int))
+    page = await builds.page(session, row.id, paging(request, pages.number))
     releases = {one.build_id: one for one in await store.releases(session, row.id)}
     found: Page[Version] = Page([Version(one, releases.get(one.id)) for one in page.entries], page.marker)
     return views.listing(found, views.build_of, next_link(request, page))

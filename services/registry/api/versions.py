@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from libs.common import web
 from libs.common.auth import Caller, account_only, manager_only
 from libs.common.db import Session
-from services.registry import access, store, versions, views
+from services.registry import access, pages, store, versions, views
 from services.registry.access import NoSuchAlgorithm
 from services.registry.api.requests import (
     Parts,
@@ -65,7 +65,7 @@ async def list_versions(request: Request, row: Subject, who: Caller, session: Se
         if published is False or public is False:
             return {"marker": None, "next_link": None, "results": []}
         published = public = True
-    page = await versions.page(session, row.id, paging(request, int), published=published, public=public)
+    page = await versions.page(session, row.id, paging(request, pages.number), published=published, public=public)
     address = links(request)
 
     def view(found: Version) -> dict[str, Any]:

@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 
 
 def load_python(spec: Spec) -> Run:
-    """Import `src/NAME.py` below the working directory, which must be the algorithm's root, and run its
-    load(). Whatever the algorithm raises comes through."""
+    """Import the algorithm and run its load(). Whatever it raises comes through."""
+    return import_python(spec)()
+
+
+def import_python(spec: Spec) -> Callable[[], Run]:
+    """Import `src/NAME.py` below the working directory, which must be the algorithm's root. Gives what runs
+    its load(). Raises what the import raises, and Failure if there is no apply."""
     source = os.path.join(spec.root, "src", spec.name)
     if not os.path.exists(source + ".py") and not os.path.isdir(source):
         raise Failure(f"there is no src/{spec.name}.py in the algorithm's repository", LOADING_ERROR)
@@ -32,7 +37,7 @@ def load_python(spec: Spec) -> Run:
     capture.install()
     module = importlib.import_module(f"src.{spec.name}")
     if capture.served is not None:
-        return bind(*load_served(capture))
+        return lambda: bind(*load_served(capture))
     apply = getattr(module, "apply", None)
     if not callable(apply):
         raise Failure(
@@ -40,7 +45,7 @@ def load_python(spec: Spec) -> Run:
             LOADING_ERROR,
         )
     load = getattr(module, "load", None)
-    return bind(apply, load() if callable(load) else None)
+    return lambda: bind(apply, load() if callable(load) else None)
 
 
 def bind(apply: Callable[..., Any], loaded: object) -> Run:

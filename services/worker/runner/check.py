@@ -9,19 +9,21 @@ import tempfile
 from . import answers
 from .answers import LOADING_ERROR, Failure
 from .output import open_output, read_range, size_of
-from .spec import PYTHON
+from .spec import PIPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec import Spec
 
+LOAD_RAISED = 3
 NO_DOOR = "http://127.0.0.1:9"
 """Where the clients of an algorithm look during a check: nothing is there, and no other platform either."""
 
 
 def check(spec: Spec) -> int:
-    """End the process with 0 if the algorithm loads; else with 1, the reason and stack trace on standard
-    error. Threads that the algorithm started are not waited for."""
+    """End the process with 0 if the algorithm loads. With LOAD_RAISED if it can be called but its load()
+    raises, as it may where it lacks what only a replica has; with 1 if it cannot be called at all. Both
+    after the stack trace on standard error. Threads that the algorithm started are not waited for."""
     code = _try(spec)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -32,24 +34,29 @@ def _try(spec: Spec) -> int:
     os.environ.setdefault("ALGORITHMIA_API", NO_DOOR)
     os.chdir(spec.root)
     try:
-        if spec.kind == PYTHON:
-            _check_python(spec)
-        else:
+        if spec.kind == PIPE:
             _check_pipe(spec)
+            return 0
+        from .algorithm import import_python  # noqa: PLC0415 - pipe algorithms need none of it
+
+        load = import_python(spec)
     except BaseException as error:
-        failure = answers.describe_exception(error, LOADING_ERROR)
-        print(failure.trace or f"{failure.error_type}: {failure.message}", file=sys.stderr)  # noqa: T201
-        return 1
+        return _tell(error, 1)
+    try:
+        load()
+    except Exception as error:
+        return _tell(error, LOAD_RAISED)
+    except BaseException as error:
+        return _tell(error, 1)
     return 0
 
 
-def _check_python(spec: Spec) -> None:
-    from .algorithm import load_python  # noqa: PLC0415 - pipe algorithms need none of it
-
-    try:
-        load_python(spec)
-    except SystemExit as error:
-        raise Failure(f"the algorithm ended its process while it was loaded: exit({error.code!r})") from error
+def _tell(error: BaseException, code: int) -> int:
+    if isinstance(error, SystemExit):  # a replica would end before it has begun
+        error = Failure(f"the algorithm ended its process while it was loading: exit({error.code!r})", LOADING_ERROR)
+    failure = answers.describe_exception(error, LOADING_ERROR)
+    print(failure.trace.rstrip() or f"{failure.error_type}: {failure.message}", file=sys.stderr)  # noqa: T201
+    return code
 
 
 def _check_pipe(spec: Spec) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import collections
 import contextlib
+import errno
 import socket
 
 from . import answers
@@ -22,17 +23,21 @@ if TYPE_CHECKING:
     from .status import Status
 
 _DISCARD = 1024 * 1024
+_KEEPALIVE_S = 60
+"""After which a gateway's host that is gone without a word begins to be noticed."""
 
 
 class Connection:
-    """`place` is its row in the shared status, not used again before this one is closed."""
+    """`place` is its row in the shared status, not used again before this one is closed. `fresh` as long as no
+    answer can have gone over it."""
 
-    __slots__ = ("place", "remote", "socket")
+    __slots__ = ("fresh", "place", "remote", "socket")
 
     def __init__(self, accepted: socket.socket, place: int, *, remote: bool) -> None:
         self.socket = accepted
         self.place = place
         self.remote = remote
+        self.fresh = True
 
 
 class Connections:
@@ -45,6 +50,7 @@ class Connections:
         self._waiting: collections.deque[Connection] = collections.deque()
         self._hung_up: list[Connection] = []
         self._channel: socket.socket | None = None
+        self._paused = False
 
     def listen(self, listener: socket.socket, *, remote: bool) -> None:
         """Take connections from it. `remote` ones must show the replica's token."""
@@ -60,6 +66,8 @@ class Connections:
         """A new host: pass it all that are open."""
         self._channel = channel
         self._waiting = collections.deque(self._open.values())
+        for connection in self._waiting:
+            connection.fresh = False
         self.pass_on()
 
     def detach(self) -> None:
@@ -85,6 +93,12 @@ class Connections:
                 self._dismiss(connection, reason)
         self._waiting.clear()
 
+    def refuse(self, place: int, reason: str) -> None:
+        """One that the host could not take."""
+        connection = self._open.get(place)
+        if connection is not None:
+            self._dismiss(connection, reason, even_unasked=connection.fresh)
+
     def send(self, place: int, data: bytes) -> None:
         """An answer in the host's place. It fits any socket's buffer, unless the gateway does not read."""
         connection = self._open.get(place)
@@ -109,7 +123,11 @@ class Connections:
                 self.drop(connection.place)
 
     def sweep(self, busy: set[int]) -> None:
-        """Close those that gateways left while their call ran, once it has ended."""
+        """Close those that gateways left while their call ran, once it has ended. Listen again if there is room."""
+        if self._paused and self._free:
+            self._paused = False
+            for listener in self._listeners:
+                self._loop.change(listener, READ)
         for connection in [each for each in self._hung_up if each.place not in busy]:
             self._hung_up.remove(connection)
             self._drop(connection)
@@ -128,16 +146,25 @@ class Connections:
         while self._free:
             try:
                 accepted, _ = listener.accept()
-            except OSError:
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._pause()
                 break
             accepted.setblocking(False)
             if remote:
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
             self._add(accepted, remote=remote)
         self.pass_on()
         if not self._free:
-            for each in self._listeners:
-                self._loop.change(each, 0)
+            self._pause()
+
+    def _pause(self) -> None:
+        """No room: leave those that wait to the listeners' backlog until the next sweep finds some."""
+        self._paused = True
+        for listener in self._listeners:
+            self._loop.change(listener, 0)
 
     def _add(self, accepted: socket.socket, *, remote: bool) -> None:
         connection = Connection(accepted, self._free.popleft(), remote=remote)
@@ -152,13 +179,14 @@ class Connections:
         else:
             self._drop(connection)
 
-    def _dismiss(self, connection: Connection, reason: str) -> None:
-        """Close it. If a call has arrived on it, say first that it was not begun."""
+    def _dismiss(self, connection: Connection, reason: str, *, even_unasked: bool = False) -> None:
+        """Close it. If a call has arrived on it, say first that it was not begun. `even_unasked`: or if one is
+        about to."""
         try:
             arrived = connection.socket.recv(_DISCARD)
         except OSError:
             arrived = b""
-        if arrived:
+        if arrived or even_unasked:
             self.send(connection.place, answers.unstarted(reason))
         self._drop(connection)
 
@@ -167,7 +195,4 @@ class Connections:
             return
         del self._open[connection.place]
         self._loop.drop(connection.socket)
-        if not self._free:
-            for listener in self._listeners:
-                self._loop.change(listener, READ)
         self._free.append(connection.place)

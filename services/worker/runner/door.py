@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .spec import Spec
     from .status import Status
 
-_MOST_OPEN = 256
+_MOST_OPEN = 128
 """Connections at a time; further ones wait."""
 
 

@@ -154,9 +154,13 @@ class Guardian:
         if not message:
             self._loop.forget(channel)
             return
+        members = json.loads(message)
+        if "no_room_for" in members:
+            self._connections.refuse(members["no_room_for"], "the algorithm has too many files open")
+            return
         self._load_deadline = None
         self._loads += 1
-        error = json.loads(message)["load_error"]
+        error = members["load_error"]
         reason = f"calls are answered by an error, since loading failed: {error}" if error else None
         self._state.write(state.READY, reason)
 
@@ -200,7 +204,7 @@ class Guardian:
                 self._connections.send(call.place, endings.answer_for(call, failure, self._output))
         reason = "the algorithm's process ended before this call began"
         self._connections.settle_partial({call.place for call in calls}, reason)
-        self._log.collect([], idle=False)
+        self._log.collect([])
         if self._state.value == state.DRAINING:
             self._finish()
             return
@@ -234,7 +238,7 @@ class Guardian:
         holds = [call.hold for call in calls if call.hold != NO_HOLD]
         if self._load_deadline is not None:
             holds.append(self._load_output)
-        self._printing = self._log.collect(holds, idle=not calls and not holds)
+        self._printing = self._log.collect(holds)
         if self._load_deadline is not None and now >= self._load_deadline:
             self._fail(f"the algorithm did not load within {self._spec.load_timeout:g} seconds")
         elif any(call.phase == RUNNING and call.deadline_ns <= now * 1e9 for call in calls):
@@ -306,7 +310,7 @@ class Guardian:
 
     def _close(self, value: str, reason: str | None, told: str) -> None:
         self._end_host()
-        self._log.collect([], idle=False)
+        self._log.collect([])
         if reason is not None:
             self._log.note(reason)
         self._connections.close(told)

@@ -27,6 +27,8 @@ from .wire import BadMessage, Requests, answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .pipes import PipeAlgorithm
     from .spec import Spec
     from .status import Slot, Status
@@ -119,11 +121,15 @@ class Host:
             raise
         except BaseException as error:
             failure = answers.describe_exception(error, answers.LOADING_ERROR)
-            print(failure.trace or failure.message, file=sys.stderr)  # noqa: T201 - for the replica's log
+            print(failure.trace.rstrip() or failure.message, file=sys.stderr)  # noqa: T201 - for the replica's log
             self._service.load_failure = failure
         calls.flush()
         failure_text = self._service.load_failure and self._service.load_failure.message
-        self._channel.send(json.dumps({"load_error": failure_text and failure_text[:2000]}).encode())
+        self._tell({"load_error": failure_text and failure_text[:2000]})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        """To the guardian, which reads at once."""
+        self._channel.send(json.dumps(message).encode())
 
     def run(self) -> None:
         """Serve until the guardian closes its end of the channel, which means: finish and leave."""
@@ -164,9 +170,10 @@ class Host:
         channel = self._channel.fileno()
         connections = self._connections
         while not self._leaving:
+            more = False
             for descriptor, _ in poll(None, most):
                 if descriptor == channel:
-                    self._take_connections()
+                    more = True  # when those that have ended have made room
                 elif descriptor in connections:
                     connection = connections[descriptor]
                     if not self._attend(connection, slot):
@@ -177,12 +184,14 @@ class Host:
                     if not self._pipe.is_running():
                         self._pipe.follow()
                     self._epoll.unregister(descriptor)
+            if more:
+                self._take_connections()
 
     def _take_connections(self) -> None:
         """Those that the guardian has passed."""
         while True:
             try:
-                message, ancillary, _, _ = self._channel.recvmsg(64, socket.CMSG_SPACE(4))
+                message, ancillary, _, _ = self._channel.recvmsg(64, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
             if not message:
@@ -193,10 +202,12 @@ class Host:
             for level, kind, data in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     descriptors.frombytes(data[:4])
-            if descriptors:  # none when this process may open no more files
-                connection = Connection(descriptors[0], place, bool(remote))
-                self._connections[descriptors[0]] = connection
-                self._epoll.register(descriptors[0], self._events)
+            if not descriptors:
+                self._tell({"no_room_for": place})
+                continue
+            connection = Connection(descriptors[0], place, bool(remote))
+            self._connections[descriptors[0]] = connection
+            self._epoll.register(descriptors[0], self._events)
 
     def _attend(self, connection: Connection, slot: Slot) -> bool:
         """Read what is there and answer the requests that are whole. False when the connection is done."""

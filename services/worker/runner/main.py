@@ -1,7 +1,7 @@
 """Entry: `python -I main.py [--check] SPEC` with the interpreter of the algorithm's environment.
 
 Serves the replica that SPEC describes until it is told to stop. With `--check` it loads the algorithm once
-and ends: 0 when it can be served, 1 when not. 2 when the specification is wrong.
+and ends: 0 when it can be served, 1 when not, 3 when only its load() raised. 2 when the specification is wrong.
 """
 
 from __future__ import annotations

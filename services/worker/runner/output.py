@@ -13,7 +13,7 @@ from .linux import punch_hole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 KEPT_BYTES = 1024 * 1024
 """Of one call's output, in its answer: the first and the last half of it."""
@@ -21,6 +21,7 @@ _MOST_HELD = 16 * 1024 * 1024
 _MARGIN = 1024 * 1024
 _RECLAIM_FROM = 256 * 1024
 _RESTART_FROM = 64 * 1024 * 1024
+_RESTART_HELD = 512 * 1024 * 1024
 _LOG_BYTES = 4 * 1024 * 1024
 _LOG_PIECE = 1024 * 1024
 
@@ -77,9 +78,12 @@ class OutputLog:
         self._logged = 0
         self._reclaimed = 0
 
-    def collect(self, holds: Iterable[int], *, idle: bool) -> bool:
+    def collect(self, holds: Sequence[int]) -> bool:
         """Log what is new and free what nobody will read: that is all before the lowest of `holds`, and the
-        middle of what lies behind it if that grows too large. True if more than a little was printed."""
+        middle of what lies behind it if that grows too large. True if more than a little was printed.
+
+        Begins the file anew now and then, long before a limit on the size of files could be met. A call
+        whose output is held loses the earlier part of it then, and is told."""
         size = size_of(self._source)
         if size < self._logged:
             self._logged = self._reclaimed = 0
@@ -88,13 +92,17 @@ class OutputLog:
             self._append(self._logged, size)
             self._logged = size
         hold = min(holds, default=size)
-        self._reclaim(min(hold, size))
+        if hold > size:  # the file was begun anew meanwhile
+            hold = 0
+        self._reclaim(hold)
         if size - hold > _MOST_HELD:
             with contextlib.suppress(OSError):
                 punch_hole(self._source, hold + _MARGIN, size - hold - 2 * _MARGIN)
-        if idle and size > _RESTART_FROM and size_of(self._source) == size:
+        if size > (_RESTART_HELD if holds else _RESTART_FROM):
             os.ftruncate(self._source, 0)
             self._logged = self._reclaimed = 0
+            if holds:
+                os.write(self._source, b"... earlier output cut here ...\n")
         return fresh > _RECLAIM_FROM
 
     def note(self, text: str) -> None:

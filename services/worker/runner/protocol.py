@@ -53,7 +53,7 @@ MAX_RESULT_BYTES = 15 * 1024 * 1024
 """Of the result itself: UTF-8 text, JSON text, or bytes before base64."""
 MAX_REQUEST_ID_BYTES = 160
 MAX_CALLER_BYTES = 7 * 1024
-MAX_CONNECTIONS = 1024
+MAX_CONNECTIONS = 512
 """Of gateways to one replica; further ones wait."""
 
 CODE_BAD_JSON = 2013

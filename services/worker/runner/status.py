@@ -56,7 +56,7 @@ class Slot:
         self._caller = b""
         self.sequence = 0
 
-    def begin(  # noqa: PLR0917 - called once per call, where keywords cost
+    def begin(
         self, place: int, started_ns: int, deadline_ns: int, hold: int, request_id: bytes, caller: bytes
     ) -> None:
         """The call on connection `place` begins. `hold` is where its output starts, if it is asked for.

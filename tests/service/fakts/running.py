@@ -19,6 +19,7 @@ from libs.common.contracts.joining import MANDATE_GRANT
 from services.fakts.app import create_app
 from services.fakts.context import Context
 from services.fakts.settings import FaktsSettings
+from tests.support.eventually import eventually
 
 JOIN_TOKEN = "the-join-token-of-this-test"
 ORIGIN = "http://fakts.test:8001"
@@ -48,10 +49,19 @@ class RunningFakts:
 
     async def ask(self, method: str, path: str, status: int, **options: Any) -> Any:
         """An answer's JSON (None when it is empty), as an administrator unless `headers` say otherwise."""
-        options.setdefault("headers", self.admin)
+        if "headers" not in options:
+            options["headers"] = self.admin
         answer = await self.http.request(method, path, **options)
         assert answer.status_code == status, (answer.status_code, answer.text)
         return answer.json() if answer.content else None
+
+    async def refuses(self, raw: str) -> None:
+        """Wait until an API key is refused, for a second at most."""
+
+        async def refused() -> bool:
+            return (await self.http.get("/v1/users/x", headers={"authorization": raw})).status_code == 401
+
+        await eventually(refused, timeout=1)
 
     async def user(self, name: str) -> dict[str, Any]:
         """A new user."""

@@ -15,7 +15,7 @@ from libs.common.db import Database
 from libs.common.problems import Invalid
 from services.fakts.app import SCHEMA
 from services.fakts.master_key import MasterKeyFault
-from services.fakts.models import ApiKey, Mandate, User
+from services.fakts.models import ApiKey, Mandate, SigningKey, User
 from services.fakts.settings import FaktsSettings
 from tests.service.fakts.running import JOIN_TOKEN, running, settings_for
 from tests.support.eventually import eventually
@@ -49,15 +49,21 @@ async def test_later_starts_make_nothing_new(settings: FaktsSettings) -> None:
 
 
 async def test_two_first_starts_at_once_make_one_administrator(fakts_url: str, tmp_path: Path) -> None:
-    here, there = (settings_for(fakts_url, tmp_path / name, master_key=_master()) for name in "ab")
-    async with running(here), running(there):
-        database = Database(fakts_url, SCHEMA)
-        async with database.transaction() as session:
-            counts = [await session.scalar(select(func.count()).select_from(one)) for one in (User, ApiKey, Mandate)]
-        await database.close()
-        assert counts == [1, 2, 1]
-        files = [one.admin_file for one in (here, there) if one.admin_file and one.admin_file.exists()]
-        assert len(files) == 1
+    both = [settings_for(fakts_url, tmp_path / name, master_key=_master()) for name in "ab"]
+    started = asyncio.Barrier(2)
+
+    async def start(one: FaktsSettings) -> None:
+        async with running(one):
+            await started.wait()
+
+    await asyncio.gather(*(start(one) for one in both))
+    database = Database(fakts_url, SCHEMA)
+    async with database.transaction() as session:
+        tables = (User, ApiKey, Mandate, SigningKey)
+        counts = [await session.scalar(select(func.count()).select_from(table)) for table in tables]
+    await database.close()
+    assert counts == [1, 2, 1, 1]
+    assert len([one for one in both if one.admin_file and one.admin_file.exists()]) == 1
 
 
 async def test_a_missing_file_is_not_made_again_but_told_of(
@@ -94,7 +100,11 @@ async def test_a_given_password_and_name_are_used_and_an_illegal_name_is_refused
         async with running(settings_for(fakts_url, tmp_path, admin_username="no good")):
             pass
     given = settings_for(
-        fakts_url, tmp_path, admin_username="root", admin_password=SecretStr("a given one"), public_url="https://c.test"
+        fakts_url,
+        tmp_path,
+        admin_username="root",
+        admin_password=SecretStr("a given one"),
+        public_url="https://c.test",
     )
     async with running(given) as fakts:
         found = fakts.credentials
@@ -167,7 +177,6 @@ async def test_fakts_is_among_the_instances_while_it_runs(settings: FaktsSetting
                 return sum(item["live"] for item in listed["items"] if item["service"] == "constellation.fakts")
 
             assert await found() == 2
-            await asyncio.sleep(0)
             leases = {item["lease_until"] for item in (await one.ask("GET", "/admin/v1/services", 200))["items"]}
 
             async def renewed() -> bool:

@@ -15,11 +15,12 @@ from uuid import UUID
 import httpx
 import pytest
 
-from libs.common.bus import MemoryBus
+from libs.common.bus import Bus, MemoryBus
 from libs.common.contracts.builds import BuildLog, BuildResult, BuildSpec
 from libs.common.contracts.catalog import Artifact, CatalogEntry
-from libs.common.contracts.identity import FULL_PERMISSIONS, Permissions
+from libs.common.contracts.identity import FULL_PERMISSIONS, Permissions, Role
 from services.registry.app import create_app
+from services.registry.models import Build
 from services.registry.registry import Registry
 from services.registry.settings import RegistrySettings
 from tests.support.eventually import eventually
@@ -36,10 +37,6 @@ SETTINGS: dict[str, Any] = {
     "source_visibility": "closed",
 }
 CALL_ONLY = Permissions(allow_algo=True)
-
-
-class Answer:
-    """A worker that builds whatever it is asked to, as told."""
 
 
 class Platform:
@@ -106,8 +103,6 @@ class Platform:
         return await eventually(ready)
 
     async def _has_source(self, build_id: str) -> bool:
-        from services.registry.models import Build
-
         async with self.registry.database.transaction() as session:
             build = await session.get(Build, UUID(build_id))
             return build is not None and build.source is not None
@@ -118,16 +113,12 @@ class Platform:
 
     async def write_log(self, spec: BuildSpec, offset: int, text: str) -> httpx.Response:
         sent = BuildLog(lease_token=spec.lease_token, offset=offset, text=text)
-        return await self.ask(
-            "POST", f"/internal/builds/{spec.id}/log", "@worker", json=sent.model_dump(mode="json")
-        )
+        return await self.ask("POST", f"/internal/builds/{spec.id}/log", "@worker", json=sent.model_dump(mode="json"))
 
     async def finish(self, spec: BuildSpec, *, reason: str | None = None, **changes: Any) -> httpx.Response:
         """Say that a build succeeded, or failed for a reason."""
         artifact = Artifact(source=spec.source, digest="d" * 64) if reason is None else None
-        result = BuildResult(
-            lease_token=spec.lease_token, succeeded=reason is None, artifact=artifact, reason=reason
-        )
+        result = BuildResult(lease_token=spec.lease_token, succeeded=reason is None, artifact=artifact, reason=reason)
         document = {**result.model_dump(mode="json"), **changes}
         return await self.ask("POST", f"/internal/builds/{spec.id}/result", "@worker", json=document)
 
@@ -216,7 +207,7 @@ Starter = Callable[..., Any]
 @pytest.fixture
 async def start(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Starter]:
     """Starts registries: `async with start(build_lease_seconds=1) as platform`. All share database, files and bus, as
-    instances and restarts of one service do."""
+    instances and restarts of one service do; `instead` is used in the bus's place."""
     url = await postgres.create_database(("registry", "services.registry.migrations"))
     async with AsyncExitStack() as stack:
         fakts = await stack.enter_async_context(FaktsDouble().serve())
@@ -225,7 +216,7 @@ async def start(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Starter]:
         keys = _people(fakts)
 
         @asynccontextmanager
-        async def starting(**settings: Any) -> AsyncIterator[Platform]:
+        async def starting(*, instead: Bus | None = None, **settings: Any) -> AsyncIterator[Platform]:
             listener = bound()
             values = RegistrySettings(
                 fakts_url=fakts.url,
@@ -234,7 +225,7 @@ async def start(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Starter]:
                 data_dir=tmp_path / "data",
                 **settings,
             )
-            app = create_app(values, bus=bus)
+            app = create_app(values, bus=instead or bus)
             async with serving(app, listener) as address:
                 platform = Platform(fakts, bus, app, address, tmp_path)
                 platform.keys.update(keys)
@@ -253,8 +244,6 @@ async def platform(start: Starter) -> AsyncIterator[Platform]:
 
 
 def _people(fakts: FaktsDouble) -> dict[str, str]:
-    from libs.common.contracts.identity import Role
-
     fakts.add_organization("acme")
     fakts.add_account("joe", password="joe's password", organizations={"acme": Role.OWNER})
     fakts.add_account("eve", organizations={"acme": Role.MEMBER})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.worker.runner.check import LOAD_RAISED
 from tests.support.replica import Replica, check, is_running, until
 
 ECHO = """
@@ -44,7 +45,7 @@ def test_raw_output_is_the_bare_result(tmp_path: Path) -> None:
 def test_bodies_that_are_not_what_their_type_says_are_refused(tmp_path: Path) -> None:
     with Replica(tmp_path, ECHO) as replica:
         for body, kind, code, words in (
-            (b'{"a": 1,}', "application/json", 2013, "line 1 column 9"),
+            (b'{"a": }', "application/json", 2013, "line 1 column 7"),
             (b"", "application/json", 2013, "line 1 column 1"),
             (b"[NaN]", "application/json", 2013, "NaN"),
             (b'"\xff"', "application/json", 2013, "position 1"),
@@ -217,10 +218,10 @@ def test_a_flood_of_output_is_cut_in_the_middle_and_takes_little_memory(tmp_path
         assert len(stdout) < (1 << 20) + 200
 
         def held() -> int:
-            return os.stat(f"/proc/{replica.guardian.pid}/fd/{output}").st_blocks * 512
+            return output.stat().st_blocks * 512
 
         folder = Path(f"/proc/{replica.guardian.pid}/fd")
-        output = next(entry.name for entry in folder.iterdir() if "memfd:output" in os.readlink(entry))
+        output = next(entry for entry in folder.iterdir() if "memfd:output" in str(entry.readlink()))
         until(lambda: held() < 1 << 20)
         sizes = [path.stat().st_size for path in replica.place.glob("log*")]
         assert sum(sizes) < 6 << 20
@@ -262,6 +263,32 @@ def test_plain_algorithms_load_in_each_style(tmp_path: Path, code: str, expected
     with Replica(tmp_path, code, files={"src/part.py": "value = 7"}) as replica:
         assert replica.call("x").result == expected
         assert check(replica).returncode == 0
+
+
+def test_check_tells_a_broken_algorithm_from_one_whose_load_raises(tmp_path: Path) -> None:
+    for number, (code, status, last) in enumerate(
+        (
+            ("def apply(input):\n    return 1 / 0", 0, ""),
+            ("import os\nos.environ['ALGORITHMIA_API']\ndef apply(input):\n    pass", 0, ""),
+            (
+                "def load():\n    raise OSError('no secret')\ndef apply(input):\n    pass",
+                LOAD_RAISED,
+                "OSError: no secret",
+            ),
+            (
+                "def load():\n    exit(4)\ndef apply(input):\n    pass",
+                1,
+                "LoadingError: the algorithm ended its process",
+            ),
+            ("import no_such_module", 1, "ModuleNotFoundError: No module named 'no_such_module'"),
+            ("def apply(input:", 1, "SyntaxError:"),
+            ("x = 1", 1, "LoadingError: src/sample.py defines no apply"),
+            ("import threading\nthreading.Event().wait and 0\nraise KeyboardInterrupt", 1, "KeyboardInterrupt"),
+        )
+    ):
+        done = check(Replica(tmp_path / str(number), code))
+        assert done.returncode == status
+        assert ["", *done.stderr.splitlines()][-1].startswith(last)
 
 
 def test_errors_name_their_type_or_are_algorithm_errors(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.worker.runner.check import LOAD_RAISED
 from tests.support.replica import Replica, check
 
 TRACE = {"x-flags": "trace"}
@@ -97,8 +98,8 @@ def test_load_that_raises_answers_every_call_with_a_loading_error(tmp_path: Path
         assert replica.health["state"] == "ready"
         assert "no model here" in replica.health["reason"]
         done = check(replica)
-        assert done.returncode == 1
-        assert "RuntimeError: no model here" in done.stderr
+        assert done.returncode == LOAD_RAISED
+        assert done.stderr.splitlines()[-1] == "RuntimeError: no model here"
 
 
 def test_a_frozen_model_manifest_is_given_to_load(tmp_path: Path, published: Path) -> None:

@@ -93,7 +93,7 @@ class FakeHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.encode())
 
-    do_GET = do_POST
+    do_GET = do_POST  # noqa: N815 - the name that http.server looks for
 
     def read_body(self) -> bytes:
         if self.headers.get("transfer-encoding") != "chunked":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -68,9 +67,10 @@ def test_what_a_call_started_ends_with_it(tmp_path: Path) -> None:
     with Replica(tmp_path, MISBEHAVE) as replica:
         assert replica.call(["note and sleep", str(note)], timeout=0.6).error["error_type"] == "TimeoutError"
         assert not is_running(int(note.read_text()))
-        assert Path(f"/proc/{replica.guardian.pid}/task/{replica.guardian.pid}/children").read_text().split() == [
-            str(replica.host)
-        ]
+        guardian = replica.guardian.pid
+        until(lambda: replica.health["loads"] == 2)
+        below = Path(f"/proc/{guardian}/task/{guardian}/children").read_text().split()
+        assert below == [str(replica.host)]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,7 @@ def test_a_host_killed_while_idle_is_replaced(tmp_path: Path) -> None:
     with Replica(tmp_path, MISBEHAVE) as replica:
         caller = replica.caller()
         first = caller.call(["pid"]).result
+        until(lambda: replica.health["in_flight"] == 0)
         os.kill(first, signal.SIGKILL)
         assert caller.call(["pid"]).result != first
         until(lambda: replica.health["loads"] == 2)
@@ -182,15 +183,52 @@ def test_too_much_memory_is_an_error_and_the_replica_goes_on(tmp_path: Path) -> 
                 return len(bytearray(2 << 30))
             return input
     """
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (512 << 20, 512 << 20))
-
-    with Replica(tmp_path, code, before=limit) as replica:
+    limited = ["sh", "-c", 'ulimit -d 524288 && exec "$@"', "sh"]
+    with Replica(tmp_path, code, prefix=limited) as replica:
         error = replica.call("eat").error
         assert error["error_type"] == "OutOfMemoryError"
         assert replica.call("fine").result == "fine"
         assert replica.health["loads"] == 1
+
+
+def test_more_connections_than_files_may_be_open_are_served_in_turn(tmp_path: Path) -> None:
+    limited = ["sh", "-c", 'ulimit -n 40 && exec "$@"', "sh"]
+    with Replica(tmp_path, MISBEHAVE, prefix=limited) as replica:
+        callers = [replica.caller() for _ in range(60)]
+        for number, caller in enumerate(callers):
+            caller.send(number)
+        for number, caller in enumerate(callers):
+            assert caller.receive().result == number
+            caller.close()
+        assert replica.health["loads"] == 1
+
+
+def test_a_connection_that_the_algorithm_leaves_no_room_for_is_told_so(tmp_path: Path) -> None:
+    code = """
+        import os, resource
+        opened = []
+        def apply(input):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+            if input == "close":
+                while opened:
+                    os.close(opened.pop())
+            else:
+                try:
+                    while True:
+                        opened.append(os.open("/dev/null", os.O_RDONLY))
+                except OSError:
+                    pass
+            return input
+    """
+    with Replica(tmp_path, code) as replica:
+        caller = replica.caller()
+        assert caller.call("open").result == "open"
+        answer = replica.caller().receive_raw()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"x-outcome: unstarted" in answer
+        assert b"too many files open" in answer
+        assert caller.call("close").result == "close"
+        assert replica.call("close").result == "close"
 
 
 def drain_by_signal(replica: Replica) -> None:
@@ -299,8 +337,8 @@ def test_a_gateway_that_leaves_during_its_call_leaves_the_replica_as_it_was(tmp_
         assert replica.health["loads"] == 1
 
         def sockets(pid: int) -> int:
-            links = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-            return sum(link.startswith("socket:") for link in links)
+            links = [entry.readlink() for entry in Path(f"/proc/{pid}/fd").iterdir()]
+            return sum(str(link).startswith("socket:") for link in links)
 
         host = replica.host
         until(lambda: sockets(host) == 1)

@@ -51,8 +51,10 @@ for line in sys.stdin:
 """
 
 
-def pipe_replica(tmp_path: Path, program: str = PIPE, **spec: object) -> Replica:
-    return Replica(tmp_path, files={"bin/pipe": program}, kind="pipe", command=["bin/pipe"], **spec)
+def pipe_replica(tmp_path: Path, program: str = PIPE, load_timeout: float = 20) -> Replica:
+    return Replica(
+        tmp_path, files={"bin/pipe": program}, kind="pipe", command=["bin/pipe"], load_timeout=load_timeout
+    )
 
 
 def node_replica(tmp_path: Path, code: str, files: Mapping[str, str] | None = None) -> Replica:
@@ -167,7 +169,9 @@ def test_javascript_errors_and_styles(tmp_path: Path) -> None:
     code = """
         exports.apply = (input) => {
           if (input === 'promise') return Promise.resolve('kept')
-          if (input === 'rejected') return Promise.reject(Object.assign(new Error('no'), { error_type: 'InputError' }))
+          if (input === 'rejected') {
+            return Promise.reject(Object.assign(new Error('no'), { error_type: 'InputError' }))
+          }
           if (input === 'nothing') return undefined
           if (input === 'nan') return [NaN]
           throw new TypeError('thrown ' + input)

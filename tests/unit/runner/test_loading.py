@@ -65,11 +65,11 @@ def capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Capture
 
 
 def test_the_first_adk_that_wants_to_serve_is_noted(capture: Capture) -> None:
-    from adk.ADK import ADK as Published  # type: ignore[import-not-found]
+    from adk import ADK as published  # type: ignore[import-not-found]  # noqa: N811 - a module
 
-    first = Published(lambda input: input, lambda: "loaded")
+    first = published.ADK(lambda input: input, lambda: "loaded")
     first.init("sample")
-    Published(lambda input: None).init("sample", mlops=True)
+    published.ADK(lambda input: None).init("sample", mlops=True)
     assert capture.served is first
     assert not capture.wants_mlops
     apply, loaded = load_served(capture)

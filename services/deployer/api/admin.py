@@ -1,0 +1,137 @@
+"""Routes for administrators: what runs where, what should, and why it does not."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Request
+
+from libs.common import db
+from libs.common.auth import Caller, admin_only
+from libs.common.bus import Bus
+from libs.common.contracts.events import AUDIT_TOPIC, AuditRecorded
+from libs.common.contracts.identity import Principal
+from libs.common.contracts.replicas import ReplicaState
+from libs.common.db import Session, after_commit
+from libs.common.web import router
+from services.deployer import listings, workers
+from services.deployer.api.documents import (
+    DeploymentDetail,
+    DeploymentDocument,
+    EventDocument,
+    Listing,
+    ReplicaDocument,
+    WorkerDocument,
+    deployment_document,
+    event_document,
+    replica_document,
+    worker_document,
+)
+from services.deployer.catalog import Catalog
+from services.deployer.loops import Reconciler
+
+routes = router(admin_only, prefix="/admin/v1")
+
+Limit = Annotated[int, Query(ge=1, le=500, description="Entries of a page.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="The `cursor` of the page before.")]
+
+
+@routes.get("/workers")
+async def list_workers(session: Session, limit: Limit = 100, cursor: Cursor = None) -> Listing[WorkerDocument]:
+    page = await listings.workers(session, limit=limit, cursor=cursor)
+    usage = await listings.worker_usage(session, [row.id for row in page.rows])
+    now = db.now()
+    items = [worker_document(row, usage.get(row.id, (0, 0)), now) for row in page.rows]
+    return Listing(items=items, cursor=page.cursor)
+
+
+@routes.get("/workers/{worker_id}")
+async def show_worker(worker_id: str, session: Session) -> WorkerDocument:
+    row = await workers.find(session, worker_id)
+    usage = await listings.worker_usage(session, [row.id])
+    return worker_document(row, usage.get(row.id, (0, 0)), db.now())
+
+
+@routes.post("/workers/{worker_id}/drain")
+async def drain_worker(request: Request, worker_id: str, session: Session, caller: Caller) -> WorkerDocument:
+    """Empty a node: its replicas are replaced elsewhere, then end when their calls have. It gets no new ones."""
+    return await _set_draining(request, worker_id, session, caller, draining=True)
+
+
+@routes.delete("/workers/{worker_id}/drain")
+async def undrain_worker(request: Request, worker_id: str, session: Session, caller: Caller) -> WorkerDocument:
+    """Let a node take replicas again."""
+    return await _set_draining(request, worker_id, session, caller, draining=False)
+
+
+@routes.get("/deployments")
+async def list_deployments(
+    request: Request,
+    session: Session,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    algorithm_id: UUID | None = None,
+    active: bool | None = None,
+) -> Listing[DeploymentDocument]:
+    page = await listings.deployments(session, limit=limit, cursor=cursor, algorithm_id=algorithm_id, active=active)
+    replicas = await listings.live_replicas(session, [row.id for row in page.rows])
+    items = [deployment_document(row, _catalog(request), replicas[row.id]) for row in page.rows]
+    return Listing(items=items, cursor=page.cursor)
+
+
+@routes.get("/deployments/{deployment_id}")
+async def show_deployment(request: Request, deployment_id: UUID, session: Session) -> DeploymentDetail:
+    row = await listings.deployment(session, deployment_id)
+    replicas = await listings.newest_replicas(session, deployment_id)
+    document = deployment_document(row, _catalog(request), replicas)
+    return DeploymentDetail(**document.model_dump(), replicas=[replica_document(one) for one in replicas])
+
+
+@routes.get("/deployments/{deployment_id}/events")
+async def list_events(
+    deployment_id: UUID, session: Session, limit: Limit = 100, cursor: Cursor = None
+) -> Listing[EventDocument]:
+    await listings.deployment(session, deployment_id)
+    page = await listings.events(session, deployment_id, limit=limit, cursor=cursor)
+    return Listing(items=[event_document(row) for row in page.rows], cursor=page.cursor)
+
+
+@routes.get("/replicas")
+async def list_replicas(
+    session: Session,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    deployment_id: UUID | None = None,
+    worker_id: str | None = None,
+    state: ReplicaState | None = None,
+) -> Listing[ReplicaDocument]:
+    page = await listings.replicas(
+        session, limit=limit, cursor=cursor, deployment_id=deployment_id, worker_id=worker_id, state=state
+    )
+    return Listing(items=[replica_document(row) for row in page.rows], cursor=page.cursor)
+
+
+async def _set_draining(
+    request: Request, worker_id: str, session: Session, caller: Principal, *, draining: bool
+) -> WorkerDocument:
+    row, changed = await workers.set_draining(session, worker_id, draining, db.now())
+    if changed:
+        bus: Bus = request.app.state.bus
+        reconciler: Reconciler = request.app.state.reconciler
+        act = AuditRecorded(
+            at=db.now(),
+            service="deployer",
+            actor=caller.name,
+            action="worker.drain" if draining else "worker.undrain",
+            subject=f"worker:{worker_id}",
+        )
+        after_commit(session, reconciler.loop.wake)
+        after_commit(session, lambda: bus.announce(AUDIT_TOPIC, act))
+    usage = await listings.worker_usage(session, [row.id])
+    return worker_document(row, usage.get(row.id, (0, 0)), db.now())
+
+
+def _catalog(request: Request) -> Catalog:
+    catalog: Catalog = request.app.state.catalog
+    return catalog

@@ -1,0 +1,78 @@
+"""The deployer's application: what it is made of, and the order in which it comes up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+from fastapi import FastAPI
+
+from libs.common import loops, service, web
+from libs.common.bus import Bus
+from libs.common.contracts.catalog import CATALOG_FEED
+from libs.common.feed import FeedFollower, FeedPublisher
+from libs.common.service import Runtime
+from services.deployer.api import admin, internal
+from services.deployer.catalog import Catalog
+from services.deployer.hints import Hints
+from services.deployer.loops import Reconciler
+from services.deployer.models import FeedEntry, FeedVersion
+from services.deployer.purge import Purge
+from services.deployer.reports import Reports
+from services.deployer.routes import Routes
+from services.deployer.settings import DeployerSettings
+
+NAME = "deployer"
+MIGRATIONS = "services.deployer.migrations"
+
+
+def create_app(settings: DeployerSettings, *, bus: Bus | None = None) -> FastAPI:
+    """The application. It connects to nothing before its lifespan.
+
+    Args:
+        bus: the bus to use; None opens the one that Fakts names.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            here = await stack.enter_async_context(
+                service.runtime(app, settings, name=NAME, requires=("registry",), bus=bus, migrations=MIGRATIONS)
+            )
+            catalog = Catalog()
+            follower = await stack.enter_async_context(
+                service.follow(here.http, here.member, "registry", CATALOG_FEED, catalog.apply, settings)
+            )
+            background = _assemble(app, settings, here, catalog, follower)
+            await stack.enter_async_context(loops.running(*background))
+            yield
+
+    app = web.create_app(NAME, lifespan=lifespan, routers=(internal.routes, admin.routes))
+    app.state.settings = settings
+    return app
+
+
+def _assemble(
+    app: FastAPI, settings: DeployerSettings, here: Runtime, catalog: Catalog, follower: FeedFollower
+) -> tuple[loops.Loop, ...]:
+    """Put what the routes need on `app.state`; returns the loops to run."""
+    assert here.database is not None  # noqa: S101 - the runtime opens one where there are migrations
+    lease = timedelta(seconds=settings.worker_lease_seconds)
+    feeds = FeedPublisher(here.database, FeedVersion, FeedEntry)
+    routes = Routes(feeds, grace=timedelta(seconds=settings.pending_grace_seconds))
+    hints = Hints(here.bus)
+    reconciler = Reconciler(here.database, catalog, follower, routes, hints, lease=lease)
+    catalog.on_change = reconciler.loop.wake
+    app.state.feeds = feeds
+    app.state.on_drain.append(feeds.release)
+    app.state.catalog = catalog
+    app.state.reconciler = reconciler
+    app.state.reports = Reports(routes, lease=lease, wake=reconciler.loop.wake)
+
+    async def catalog_is_whole() -> None:
+        if not follower.complete:
+            raise RuntimeError("the catalog has not arrived from the registry yet")
+
+    app.state.checks["catalog"] = catalog_is_whole
+    return feeds.loop, reconciler.loop, Purge(here.database, hints, settings).loop

@@ -1,0 +1,151 @@
+"""Lists for administrators: filtered, in a fixed order, a page at a time.
+
+A cursor is opaque to clients: the place after which the next page starts.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.common.contracts.replicas import ReplicaState
+from libs.common.problems import Invalid, NotFound
+from services.deployer.models import Deployment, Event, Replica, Worker
+from services.deployer.states import LIVE
+
+R = TypeVar("R")
+
+MAX_REPLICAS_SHOWN = 100
+
+
+@dataclass(frozen=True)
+class Page(Generic[R]):
+    rows: Sequence[R]
+    cursor: str | None
+    """Where the next page starts; None on the last one."""
+
+
+async def workers(session: AsyncSession, *, limit: int, cursor: str | None) -> Page[Worker]:
+    """By id."""
+    query = select(Worker).order_by(Worker.id)
+    if cursor is not None:
+        query = query.where(Worker.id > _place(cursor, str))
+    return await _page(session, query, limit, lambda row: row.id)
+
+
+async def worker_usage(session: AsyncSession, ids: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Replicas and memory (MiB) in use on workers."""
+    query = (
+        select(Replica.worker_id, func.count(), func.sum(Replica.memory_mib))
+        .where(Replica.worker_id.in_(ids), Replica.state.in_(LIVE))
+        .group_by(Replica.worker_id)
+    )
+    return {row[0]: (row[1], row[2]) for row in await session.execute(query)}
+
+
+async def deployments(
+    session: AsyncSession, *, limit: int, cursor: str | None, algorithm_id: UUID | None, active: bool | None
+) -> Page[Deployment]:
+    """By id. `active` ones are those that are wanted, or have replicas that have not ended yet."""
+    query = select(Deployment).order_by(Deployment.id)
+    if algorithm_id is not None:
+        query = query.where(Deployment.algorithm_id == algorithm_id)
+    if active is not None:
+        query = query.where(Deployment.due_at.is_not(None) if active else Deployment.due_at.is_(None))
+    if cursor is not None:
+        query = query.where(Deployment.id > _place(cursor, UUID))
+    return await _page(session, query, limit, lambda row: str(row.id))
+
+
+async def deployment(session: AsyncSession, deployment_id: UUID) -> Deployment:
+    """One deployment. Raises NotFound."""
+    row = await session.get(Deployment, deployment_id)
+    if row is None:
+        raise NotFound(f"there is no deployment {deployment_id}")
+    return row
+
+
+async def live_replicas(session: AsyncSession, deployment_ids: Collection[UUID]) -> dict[UUID, list[Replica]]:
+    """Replicas that have not ended, by deployment."""
+    query = select(Replica).where(Replica.deployment_id.in_(deployment_ids), Replica.state.in_(LIVE))
+    found: dict[UUID, list[Replica]] = {key: [] for key in deployment_ids}
+    for row in (await session.execute(query)).scalars():
+        found[row.deployment_id].append(row)
+    return found
+
+
+async def newest_replicas(session: AsyncSession, deployment_id: UUID) -> Sequence[Replica]:
+    """A deployment's replicas, newest first: all that have not ended, and as many others as fit in."""
+    query = (
+        select(Replica)
+        .where(Replica.deployment_id == deployment_id)
+        .order_by(Replica.state.in_(LIVE).desc(), Replica.created_at.desc(), Replica.id)
+        .limit(MAX_REPLICAS_SHOWN)
+    )
+    rows = (await session.execute(query)).scalars().all()
+    return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
+
+
+async def replicas(
+    session: AsyncSession,
+    *,
+    limit: int,
+    cursor: str | None,
+    deployment_id: UUID | None,
+    worker_id: str | None,
+    state: ReplicaState | None,
+) -> Page[Replica]:
+    """Newest first."""
+    query = select(Replica).order_by(Replica.created_at.desc(), Replica.id.desc())
+    for column, value in (
+        (Replica.deployment_id, deployment_id),
+        (Replica.worker_id, worker_id),
+        (Replica.state, state),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if cursor is not None:
+        at, key = _place(cursor, _moment_and_id)
+        query = query.where(tuple_(Replica.created_at, Replica.id) < tuple_(at, key))
+    return await _page(session, query, limit, lambda row: f"{row.created_at.isoformat()} {row.id}")
+
+
+async def events(session: AsyncSession, deployment_id: UUID, *, limit: int, cursor: str | None) -> Page[Event]:
+    """Newest first."""
+    query = select(Event).where(Event.deployment_id == deployment_id).order_by(Event.id.desc())
+    if cursor is not None:
+        query = query.where(Event.id < _place(cursor, int))
+    return await _page(session, query, limit, lambda row: str(row.id))
+
+
+async def _page(session: AsyncSession, query: Select[R], limit: int, place: Callable[[R], str]) -> Page[R]:
+    rows: Sequence[Any] = (await session.execute(query.limit(limit + 1))).scalars().all()
+    kept = rows[:limit]
+    return Page(kept, _cursor(place(kept[-1])) if len(rows) > limit else None)
+
+
+def _cursor(place: str) -> str:
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _place(cursor: str, read: Callable[[str], R]) -> R:
+    try:
+        return read(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode())
+    except (ValueError, binascii.Error):
+        raise Invalid("this cursor did not come from the page before; start without one") from None
+
+
+def _moment_and_id(text: str) -> tuple[datetime, UUID]:
+    at, _, key = text.partition(" ")
+    moment = datetime.fromisoformat(at)
+    if moment.tzinfo is None:
+        raise ValueError("a moment without its offset")
+    return moment, UUID(key)

@@ -1,0 +1,43 @@
+"""The gateway: the one address. It is served with `protocol.http_protocol`, which takes the calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import httpx
+from fastapi import FastAPI
+from prometheus_client import REGISTRY
+
+from libs.common import web
+from libs.common.bus import Bus
+from services.gateway import api
+from services.gateway.gateway import Gateway
+from services.gateway.settings import GatewaySettings
+
+
+def create_app(settings: GatewaySettings, *, bus: Bus | None = None) -> FastAPI:
+    """The application.
+
+    Args:
+        bus: the bus to announce records of calls on; None opens the one that fakts names.
+    """
+    app = web.create_app("gateway", lifespan=partial(_lifespan, settings=settings, bus=bus), routers=[api.routes])
+    app.include_router(api.everything_else)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI, *, settings: GatewaySettings, bus: Bus | None) -> AsyncIterator[None]:
+    async with httpx.AsyncClient(timeout=10.0) as http:
+        gateway = Gateway(settings, http)
+        app.state.gateway = gateway
+        app.state.authenticator = gateway.authenticator
+        app.state.checks |= {"joined": gateway.entry.check, "feeds": gateway.check_feeds}
+        REGISTRY.register(gateway.collector)
+        try:
+            async with gateway.running(bus):
+                yield
+        finally:
+            REGISTRY.unregister(gateway.collector)

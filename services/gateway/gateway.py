@@ -1,0 +1,195 @@
+"""The parts of one gateway, put together, and how they live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from libs.common import logs
+from libs.common.auth import Authenticator, TokenVerifier
+from libs.common.bus import Bus
+from libs.common.clients.deployer import DeployerClient
+from libs.common.clients.feeds import FeedClient
+from libs.common.contracts.catalog import CATALOG_FEED
+from libs.common.contracts.identity import IDENTITY_FEED
+from libs.common.contracts.replicas import ROUTES_FEED
+from libs.common.directory import Directory
+from libs.common.feed import FeedFollower
+from libs.common.loops import Loop, running, tasks
+from services.gateway.callers import Callers
+from services.gateway.calls import Calls
+from services.gateway.confirmation import Confirmation
+from services.gateway.demand import DemandReporter
+from services.gateway.edge import Edge
+from services.gateway.entry import Entry, announce
+from services.gateway.pool import Pools
+from services.gateway.protocol import GatewayProtocol
+from services.gateway.records import Records
+from services.gateway.settings import GatewaySettings
+from services.gateway.table import Table
+from services.gateway.tally import TallyCollector
+
+log = logs.get(__name__)
+
+SWEEP_SECONDS = 0.1
+_CLIENTS_EVERY = 5
+"""Sweeps from one look at the clients' connections to the next."""
+
+
+class Background:
+    """Tasks that nobody waits for."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background_task_died", exc_info=error)
+
+
+class Gateway:
+    """Made inside the event loop that it lives in.
+
+    Args:
+        http: for questions to the other services; not used on the way of a call.
+    """
+
+    def __init__(self, settings: GatewaySettings, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self._clock = asyncio.get_running_loop().time
+        self._background = Background()
+        self._sweeps = 0
+        self.settings = settings
+        self.clients: set[GatewayProtocol] = set()
+        self.entry = Entry(http, settings)
+        member = self.entry.member
+        self.pools = Pools(
+            clock=self._clock,
+            spawn=self._background.spawn,
+            notice=self._notice,
+            queue_limit=settings.queue_limit,
+            connect_seconds=settings.connect_seconds,
+            start_patience=settings.start_patience_seconds,
+        )
+        self.table = Table(self.pools)
+        self.directory = Directory()
+        self.identity = self._follower("fakts", IDENTITY_FEED, self.directory.apply)
+        self.catalog = self._follower("registry", CATALOG_FEED, self.table.apply)
+        self.routes = self._follower("deployer", ROUTES_FEED, self.pools.apply)
+        confirm_identity, confirm_catalog = Confirmation(self.identity), Confirmation(self.catalog)
+        self.authenticator = Authenticator(TokenVerifier(self.entry.jwks), self.directory, refresh=confirm_identity)
+        self.callers = Callers(self.directory, self.authenticator, confirm_identity)
+        self.records = Records(settings.record_backlog, self.entry.instance_id)
+        self.calls = Calls(
+            settings,
+            self.callers,
+            self.table,
+            confirm=confirm_catalog,
+            clock=self._clock,
+            spawn=self._background.spawn,
+            record=self.records.add,
+        )
+        self.demand = DemandReporter(self.pools, DeployerClient(http, member).report_demand, self.entry.instance_id)
+        self.edge = Edge(
+            member,
+            {"fakts": confirm_identity, "registry": confirm_catalog, "deployer": Confirmation(self.routes)},
+            connect_seconds=settings.connect_seconds,
+            trust_forwarded=settings.trust_forwarded,
+        )
+        self.sweeping = Loop("sweep", self._sweep, every=SWEEP_SECONDS)
+        """Ends what has taken too long: one look at all instead of a timer for each."""
+        self.collector = TallyCollector(
+            self.calls.tally,
+            {
+                "constellation_calls_under_way": ("Calls that wait or run.", lambda: len(self.calls.under_way)),
+                "constellation_clients": ("Connections of clients.", lambda: len(self.clients)),
+                "constellation_call_records_waiting": ("Records to announce.", lambda: self.records.waiting),
+                "constellation_call_records_dropped": (
+                    "Records lost for want of room.",
+                    lambda: self.records.dropped,
+                ),
+            },
+        )
+
+    @asynccontextmanager
+    async def running(self, bus: Bus | None) -> AsyncIterator[None]:
+        """Join, follow, serve; at the end let calls finish, then leave.
+
+        A gateway that knows accounts and algorithms from before serves at once and joins beside that.
+
+        Raises:
+            JoinRefused, httpx.HTTPError, TimeoutError: at a first start, when fakts does not let it in.
+        """
+        known = [follower.load() for follower in (self.identity, self.catalog, self.routes)]
+        if all(known[:2]):
+            self.entry.use_kept(self.callers)
+        else:
+            await self.entry.join(self.callers)
+        try:
+            async with (
+                tasks(
+                    self.entry.stay(self.callers),
+                    self._follow(self.identity),
+                    self._follow(self.catalog),
+                    self._follow(self.routes),
+                    announce(self.entry, self.records, bus),
+                ),
+                running(self.sweeping, self.demand.loop),
+            ):
+                yield
+                await self._drain()
+        finally:
+            for follower in (self.identity, self.catalog, self.routes):
+                follower.save()
+            self.pools.close()
+            await self._background.close()
+            await self.edge.close()
+            if self.entry.inside.is_set():
+                await self.entry.member.leave()
+
+    async def check_feeds(self) -> None:
+        """Raises RuntimeError while accounts or algorithms are not known here."""
+        for follower in (self.identity, self.catalog):
+            if not follower.ready.is_set():
+                raise RuntimeError(f"the feed '{follower.name}' has not arrived yet")
+
+    def _follower(self, service: str, feed: str, apply: Callable[[str, dict[str, Any] | None], None]) -> FeedFollower:
+        client = FeedClient(self._http, self.entry.member, service, feed)
+        return FeedFollower(feed, client.fetch, apply, snapshot=self.settings.data_dir / "feeds" / f"{feed}.json")
+
+    async def _follow(self, follower: FeedFollower) -> None:
+        await self.entry.inside.wait()
+        await follower.run()
+
+    def _notice(self) -> None:
+        self.demand.loop.wake()
+
+    async def _drain(self) -> None:
+        """Calls that nobody waits for may still run: their clients were answered when they began."""
+        end = self._clock() + self.settings.drain_seconds
+        while self.calls.under_way and self._clock() < end:  # noqa: ASYNC110 - an event would cost each call
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _sweep(self) -> None:
+        now = self._clock()
+        self.calls.sweep(now)
+        self.pools.sweep(now)
+        self._sweeps += 1
+        if self._sweeps % _CLIENTS_EVERY == 0:
+            for client in [client for client in self.clients if client.is_late(now)]:
+                client.sweep()

@@ -1,0 +1,117 @@
+"""Records of calls, on their way to the bus.
+
+A call leaves a tuple here and goes on. The records are announced in batches, at a bounded rate: more calls than that
+fill a bounded backlog, and then the oldest records are dropped and counted, never the calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from libs.common import logs
+from libs.common.bus import Bus
+from libs.common.contracts.events import CALLS_TOPIC, CallRecord, CallsRecorded
+from services.gateway.calls import Record
+
+log = logs.get(__name__)
+
+EVERY_SECONDS = 1.0
+BATCH = 500
+"""Records of one message."""
+BATCHES = 4
+"""Messages at a time."""
+_MOST_TEXT = 2000
+"""Characters of an error message that are kept."""
+
+
+class Records:
+    """Args:
+    backlog: most records that wait.
+    gateway: this gateway's instance id.
+    """
+
+    def __init__(self, backlog: int, gateway: Callable[[], str]) -> None:
+        self._most = backlog
+        self._backlog: deque[Record] = deque(maxlen=backlog)
+        self._gateway = gateway
+        self._taken = 0
+        self._sent = 0
+
+    def add(self, record: Record) -> None:
+        self._taken += 1
+        self._backlog.append(record)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._backlog)
+
+    @property
+    def dropped(self) -> int:
+        return self._taken - self._sent - len(self._backlog)
+
+    async def run(self, bus: Bus) -> None:
+        """Announce until cancelled."""
+        failing = False
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            try:
+                await self.flush(bus)
+                failing = False
+            except Exception as error:  # whatever the bus has: the backlog is bounded, and calls go on
+                if not failing:
+                    log.warning("records_not_announced", waiting=self.waiting, reason=type(error).__name__)
+                failing = True
+
+    async def flush(self, bus: Bus) -> None:
+        """Announce the oldest records, a bounded number of them. Raises what the bus raises; they are kept then."""
+        for _ in range(BATCHES):
+            if not self._backlog:
+                return
+            batch = [self._backlog.popleft() for _ in range(min(BATCH, len(self._backlog)))]
+            message = CallsRecorded(gateway=self._gateway(), records=tuple(_record(one) for one in batch))
+            try:
+                await bus.announce(CALLS_TOPIC, message)
+            except BaseException:
+                room = self._most - len(self._backlog)
+                self._backlog.extendleft(reversed(batch[len(batch) - min(room, len(batch)) :]))
+                raise
+            self._sent += len(batch)
+
+
+def _record(record: Record) -> CallRecord:
+    (
+        request_id,
+        at,
+        account,
+        algorithm_id,
+        revision_id,
+        reference,
+        seconds,
+        status,
+        kind,
+        message,
+        input_head,
+        parent,
+    ) = record
+    return CallRecord(
+        request_id=request_id,
+        at=datetime.fromtimestamp(at, UTC),
+        account=account,
+        algorithm_id=algorithm_id,
+        revision_id=revision_id,
+        reference=reference,
+        duration_seconds=seconds,
+        status=status,
+        error_type=kind,
+        error=_storable(message),
+        input_head=_storable(input_head),
+        parent=parent,
+    )
+
+
+def _storable(text: str | None) -> str | None:
+    """The text as a database takes it: of bounded length, without NUL."""
+    return text[:_MOST_TEXT].replace("\0", "\ufffd") if text is not None else None

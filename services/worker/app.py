@@ -1,0 +1,209 @@
+"""The worker service: joins the platform, takes up what runs on this node, then builds and runs what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version as package_version
+
+from fastapi import FastAPI
+
+from libs.common import logs, web
+from libs.common.bus import Bus
+from libs.common.clients.deployer import DeployerClient
+from libs.common.clients.registry import RegistryClient
+from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested, OrdersChanged, worker_queue
+from libs.common.contracts.replicas import Capacity, WorkerReport
+from libs.common.loops import running
+from libs.common.service import Runtime, runtime
+from services.worker import api, indexes, sandbox, toolchain
+from services.worker.agent import Agent
+from services.worker.builds import Builder
+from services.worker.door import Door
+from services.worker.environments import Environments
+from services.worker.folders import Folders
+from services.worker.indexes import Indexes
+from services.worker.launcher import Limits
+from services.worker.node_packages import NodePackages
+from services.worker.programs import Programs
+from services.worker.python_packages import PythonPackages
+from services.worker.replica_launch import Listening, ReplicaHost
+from services.worker.replicas import Replicas
+from services.worker.sandbox import Sandbox
+from services.worker.settings import WorkerSettings
+from services.worker.steps import Steps
+from services.worker.toolchain import Toolchain
+from services.worker.users import Users
+
+log = logs.get(__name__)
+
+REQUIRES = ("registry", "deployer", "gateway")
+
+
+def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
+    """The worker's application. Its lifespan runs the node's agent.
+
+    Its start raises AlreadyRunning, ToolMissing, SandboxUnavailable or JoinRefused with what to do about it.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        folders = await asyncio.to_thread(Folders, settings.data_dir)
+        with folders.locked():
+            tools = await toolchain.find(settings)
+            packages = indexes.configured(settings, os.environ)
+            box = await sandbox.detect(
+                settings.sandbox,
+                folders.work,
+                folders.mounts,
+                programs=tools.programs,
+                visible=[*tools.visible, *packages.readable, *settings.sandbox_visible],
+                hidden=[folders.root, *settings.sandbox_hidden],
+                uid=settings.sandbox_uid,
+            )
+            async with runtime(
+                app, settings, name="worker", requires=REQUIRES, bus=bus, instance_id=folders.worker_id()
+            ) as joined:
+                worker = await asyncio.to_thread(
+                    Worker, settings, folders, tools=tools, packages=packages, box=box, joined=joined
+                )
+                app.state.replicas = worker.replicas
+                app.state.checks["deployer"] = worker.agent.check
+                async with worker.working():
+                    yield
+
+    return web.create_app("worker", lifespan=lifespan, routers=[api.routes])
+
+
+class Worker:
+    """The parts of a worker, put together."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        folders: Folders,
+        *,
+        tools: Toolchain,
+        packages: Indexes,
+        box: Sandbox,
+        joined: Runtime,
+    ) -> None:
+        worker_id = joined.member.instance_id
+        registry = RegistryClient(joined.http, joined.member)
+        users = Users(settings.sandbox_uid, own_users=box.confinement.own_users)
+        limits = Limits(
+            processes=settings.replica_processes,
+            open_files=settings.replica_open_files,
+            file_mib=settings.replica_file_mib,
+        )
+        steps = Steps(box, folders, users, limits)
+        python = PythonPackages(steps, tools, packages, build_sdists=settings.build_sdists)
+        node = None if tools.node is None else NodePackages(steps, tools.node, packages, os.environ)
+        environments = Environments(
+            folders,
+            steps=steps,
+            toolchain=tools,
+            python=python,
+            node=node,
+            fetch=registry.read_blob,
+            budget_mib=settings.cache_mib,
+        )
+        passed = {name: os.environ[name] for name in settings.pass_environment if name in os.environ}
+        programs = Programs(folders.copy_runner(), tools, passed)
+        self._settings = settings
+        self._bus = joined.bus
+        self._worker_id = worker_id
+        self._capacity = Capacity(cpus=settings.cpus, memory_mib=settings.memory_mib, replicas=settings.max_replicas)
+        self._labels = _labels(settings, box)
+        self._languages = tools.languages
+        self._door = Door(folders.run / "door", lambda: joined.member.urls("gateway"))
+        self._builder = Builder(
+            registry,
+            worker_id,
+            steps=steps,
+            environments=environments,
+            programs=programs,
+            python=python,
+            node=node,
+        )
+        self.agent = Agent(
+            DeployerClient(joined.http, joined.member),
+            worker_id,
+            self._describe,
+            report_seconds=settings.report_seconds,
+        )
+        host = ReplicaHost(
+            mark=worker_id[:8],
+            sandbox=box,
+            folders=folders,
+            users=users,
+            environments=environments,
+            programs=programs,
+            registry=registry,
+            door=self._door,
+            gateways=lambda: joined.member.urls("gateway"),
+            limits=limits,
+            listening=Listening(settings.host, settings.advertised) if settings.takes_remote_calls else None,
+            starts=asyncio.Semaphore(settings.start_concurrency),
+        )
+        self.replicas = Replicas(host, self.agent.changed)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Build and run while the context is open; leave nothing behind at its end, or all, as the settings say."""
+        async with self._door.open():
+            await self.replicas.recover()
+            self.agent.serve(self.replicas)
+            try:
+                async with AsyncExitStack() as stack:
+                    await stack.enter_async_context(running(self.agent.loop))
+                    await self._consume(stack)
+                    yield
+            finally:
+                await self._end()
+
+    async def _consume(self, stack: AsyncExitStack) -> None:
+        orders = self._bus.consume(
+            worker_queue(self._worker_id), self.agent.orders_changed, accepts=[OrdersChanged], prefetch=10
+        )
+        await stack.enter_async_context(orders)
+        if self._settings.build_concurrency > 0:
+            builds = self._bus.consume(
+                BUILD_QUEUE,
+                self._builder.handle,
+                accepts=[BuildRequested],
+                prefetch=self._settings.build_concurrency,
+            )
+            await stack.enter_async_context(builds)
+            stack.push_async_callback(self._builder.abandon)
+
+    async def _end(self) -> None:
+        if not self._settings.stop_replicas_on_exit:
+            await self.replicas.leave_all()
+            return
+        self._capacity = self._capacity.model_copy(update={"replicas": 0})
+        await self.replicas.stop_all(drain_seconds=self._settings.drain_seconds)
+        await self.agent.last_report()
+
+    def _describe(self) -> WorkerReport:
+        return WorkerReport(
+            name=self._settings.worker_name,
+            version=package_version("constellation"),
+            labels=self._labels,
+            languages=self._languages,
+            capacity=self._capacity,
+            replicas=self.replicas.reports(),
+        )
+
+
+def _labels(settings: WorkerSettings, box: Sandbox) -> dict[str, str]:
+    confined = box.confinement
+    return {
+        "arch": platform.machine(),
+        "sandbox": confined.mode,
+        "isolated_network": "yes" if confined.isolated_network else "no",
+        **settings.labels,
+    }

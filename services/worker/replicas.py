@@ -1,0 +1,137 @@
+"""All replicas of this worker: found again at the start, changed as planned, ended or left alone at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Mapping
+from uuid import UUID
+
+from libs.common import logs
+from libs.common.contracts.replicas import TERMINAL, ReplicaOrder, ReplicaReport, ReplicaState
+from services.worker import handles, metrics
+from services.worker.files import remove, tail
+from services.worker.plan import Actions, plan
+from services.worker.processes import Process, ProcessGone, marked
+from services.worker.replica import Replica
+from services.worker.replica_folder import ReplicaFolder
+from services.worker.replica_launch import ReplicaHost
+from services.worker.sandbox import MARK
+
+log = logs.get(__name__)
+
+
+class Replicas:
+    """Keeps one `Replica` for each that the deployer named and that is not forgotten."""
+
+    def __init__(self, host: ReplicaHost, changed: Callable[[], None]) -> None:
+        self._host = host
+        self._notify = changed
+        self._known: dict[UUID, Replica] = {}
+
+    async def recover(self) -> None:
+        """Take up what an earlier worker left: adopt what runs, note what ended, remove what never began, and kill
+        what belongs to none of them."""
+        for path in self._host.folders.run.iterdir():
+            if path != self._host.door.folder:
+                await self._recover(ReplicaFolder(path))
+        await self._kill_strays()
+
+    def apply(self, orders: Mapping[UUID, ReplicaOrder]) -> Actions:
+        """Do what follows from a deployer's orders. Returns at once; what takes time goes on by itself."""
+        wanted = {replica_id: order.drain for replica_id, order in orders.items()}
+        actions = plan(wanted, {replica_id: replica.state for replica_id, replica in self._known.items()})
+        for replica_id in actions.accept:
+            self._add(orders[replica_id]).start()
+        for replica_id in actions.decline:
+            self._add(orders[replica_id]).end_as(ReplicaState.STOPPED, None)
+        for replica_id in actions.drain:
+            self._known[replica_id].drain()
+        for replica_id in actions.stop:
+            self._known[replica_id].stop()
+        for replica_id in actions.forget:
+            del self._known[replica_id]
+        if actions.forget:
+            self._count()
+        return actions
+
+    def reports(self) -> tuple[ReplicaReport, ...]:
+        return tuple(replica.report() for replica in self._known.values())
+
+    def log_tail(self, replica_id: UUID, limit: int) -> bytes | None:
+        """The end of a replica's log, also for a while after it ended; None when there is none."""
+        replica = self._known.get(replica_id)
+        running = None if replica is None else replica.log_tail(limit)
+        return running or tail(self._host.folders.logs / f"{replica_id}.log", limit) or running
+
+    async def stop_all(self, *, drain_seconds: float) -> None:
+        """End every replica: those that serve may finish their calls for so long."""
+        serving = [replica for replica in self._known.values() if replica.state is ReplicaState.READY]
+        for replica in serving:
+            replica.drain()
+        others = [replica for replica in self._known.values() if replica not in serving]
+        for replica in others:
+            if replica.state is not ReplicaState.DRAINING:
+                replica.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_seconds):
+                await asyncio.gather(*(replica.wait() for replica in self._known.values()))
+        for replica in self._known.values():
+            replica.stop()
+        await asyncio.gather(*(replica.wait() for replica in self._known.values()))
+
+    async def leave_all(self) -> None:
+        """Let all run on. What is still being prepared is dropped."""
+        for replica in self._known.values():
+            replica.leave()
+        await asyncio.gather(*(replica.wait() for replica in self._known.values()))
+
+    def _add(self, order: ReplicaOrder) -> Replica:
+        replica = self._known[order.spec.id] = Replica(self._host, order.spec, self._changed)
+        self._count()
+        return replica
+
+    def _changed(self) -> None:
+        self._count()
+        self._notify()
+
+    def _count(self) -> None:
+        states = Counter(replica.state for replica in self._known.values())
+        for state in ReplicaState:
+            metrics.REPLICAS.labels(state).set(states[state])
+
+    async def _recover(self, folder: ReplicaFolder) -> None:
+        handle = handles.read(folder.path)
+        if handle is None:
+            await asyncio.to_thread(remove, folder.path)
+            return
+        replica = self._known[handle.spec.id] = Replica(self._host, handle.spec, self._changed)
+        try:
+            if not handle.is_of_this_host:
+                raise ProcessGone("it ran before this machine was started anew")  # noqa: TRY301
+            if handle.state in TERMINAL:
+                raise ProcessGone("it was being ended")  # noqa: TRY301
+            process = Process(handle.pid, handle.started)
+        except ProcessGone:
+            await self._host.sandbox.sweep(self._host.sandbox_name(handle.spec), handle.uid)
+            reason = folder.failure() or "it ended while its worker was away"
+            await asyncio.to_thread(folder.archive, self._host.folders.logs, handle.spec.id)
+            replica.end_as(ReplicaState.FAILED, reason)
+        else:
+            log.info("replica_adopted", replica=str(handle.spec.id), state=handle.state)
+            replica.adopt(folder, handle, process)
+
+    async def _kill_strays(self) -> None:
+        mine = {self._host.sandbox_name(replica.spec) for replica in self._known.values() if not self._ended(replica)}
+        for pid, name in await asyncio.to_thread(marked, MARK):
+            if name.startswith(f"{self._host.mark}-") and name not in mine:
+                log.warning("stray_process_killed", pid=pid)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+
+    @staticmethod
+    def _ended(replica: Replica) -> bool:
+        return replica.state in TERMINAL
