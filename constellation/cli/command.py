@@ -15,11 +15,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import click
 import typer
 
 from constellation.cli import connection
-from constellation.cli.connection import Connection, NotConnected
+from constellation.cli.connection import Connection, Failed
 from constellation.cli.output import Output
 
 if TYPE_CHECKING:
@@ -44,12 +43,12 @@ DataDir = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-class Failed(Exception):
-    """The command could not do what it was asked for; the message says why."""
-
-
 class Session:
-    """What a command works with."""
+    """What a command works with.
+
+    Args:
+        transport: carries requests; the network does when it is None. Given as the `obj` of the whole command line.
+    """
 
     def __init__(self, found: Connection, output: Output, stack: ExitStack, transport: Any) -> None:
         self.connection = found
@@ -82,13 +81,15 @@ def command(app: typer.Typer, name: str, *, json: bool = True) -> Callable[[Comm
 
     def register(function: Command) -> Command:
         own = inspect.signature(function, eval_str=True)
-        shared = [_option("url", Url), _option("api_key", ApiKey), _option("data_dir", DataDir)]
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        shared = [context, _option("url", Url), _option("api_key", ApiKey), _option("data_dir", DataDir)]
         if json:
             shared.append(_option("as_json", AsJson, default=False))
 
         @functools.wraps(function)
         def run(
             *,
+            context: typer.Context,
             url: str | None,
             api_key: str | None,
             data_dir: Path | None,
@@ -97,8 +98,7 @@ def command(app: typer.Typer, name: str, *, json: bool = True) -> Callable[[Comm
         ) -> None:
             with _explained(), ExitStack() as stack:
                 found = connection.connect(os.environ, url=url, api_key=api_key, data_dir=data_dir)
-                transport = click.get_current_context().obj  # a test's, else none
-                function(Session(found, Output(as_json=as_json), stack, transport), **arguments)
+                function(Session(found, Output(as_json=as_json), stack, context.obj), **arguments)
 
         parameters = [*list(own.parameters.values())[1:], *shared]
         vars(run)["__signature__"] = own.replace(parameters=[p.replace(kind=p.KEYWORD_ONLY) for p in parameters])
@@ -123,7 +123,7 @@ def _explained() -> Iterator[None]:
         if error.trace:
             Output().note(error.trace.rstrip())
         _fail(f"{error.kind}: {error}" if error.kind else str(error))
-    except (NotConnected, Failed, ValueError) as error:
+    except Failed as error:
         _fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: `| head` is no failure

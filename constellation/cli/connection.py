@@ -21,8 +21,12 @@ ADMIN_FILE = "admin.json"
 DEFAULT_DATA_DIR = Path(".constellation")
 
 
-class NotConnected(Exception):
-    """It is not known which platform is meant, or there is no key for it. The message says what to do."""
+class Failed(Exception):
+    """A command cannot do what it was asked for. The message says why, and what to do."""
+
+
+class NotConnected(Failed):
+    """It is not known which platform is meant, or whose key to use."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,12 @@ class Connection:
         return found
 
     def algorithm(self, text: str) -> tuple[str, str]:
-        """Owner and name of `OWNER/NAME`, or of a `NAME` of one's own. Raises NotConnected, ValueError."""
+        """Owner and name of `OWNER/NAME`, or of a `NAME` of one's own. Raises Failed."""
         owner, slash, name = text.removeprefix("algo://").rpartition("/")
         if not slash:
             owner = self.account(None)
         if not owner or not name or "/" in owner:
-            raise ValueError(f"'{text}' names no algorithm: OWNER/NAME does")
+            raise Failed(f"'{text}' names no algorithm: OWNER/NAME does")
         return owner, name
 
     def account(self, name: str | None) -> str:

@@ -1,6 +1,6 @@
 """What commands print: results on standard output, everything about the way there on standard error.
 
-Tables are for people on a terminal. Elsewhere the same rows are lines with tabs, and with `--json` everything is JSON.
+Tables are for people on a terminal. Elsewhere the same rows are lines with tabs, and with `--json` all is JSON.
 Text of the platform is shown, never obeyed: it cannot move the cursor or set colours.
 """
 

@@ -53,6 +53,7 @@ class Membership:
         self._access_token = ""
         self._expires = 0.0
         self._logging_in = asyncio.Lock()
+        self._beating = asyncio.Lock()
         self._aliases: tuple[Alias, ...] = ()
         self._last_lease = time.monotonic()
         self.instance_id = ""
@@ -120,6 +121,10 @@ class Membership:
             log.info("lease_left_to_lapse")
 
     async def _beat(self) -> float:
+        async with self._beating:  # one at a time: what is said last is what counts
+            return await self._renew()
+
+    async def _renew(self) -> float:
         offer = InstanceOffer(
             service=self.manifest.identifier,
             version=self.manifest.version,
@@ -217,11 +222,11 @@ async def membership(
                 raise
             log.info("waiting_for_fakts", reason=logs.redact(str(error)))
             await asyncio.sleep(0.3)
-    async with tasks(member.keep()):
-        try:
+    try:
+        async with tasks(member.keep()):
             yield member
-        finally:
-            await member.leave()
+    finally:
+        await member.leave()
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -12,29 +12,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
-from libs.common.contracts.references import Reference
-from libs.common.contracts.runner import (
-    CALL_PATH,
-    CALLER,
-    FLAG_RAW,
-    FLAG_STDOUT,
-    FLAG_TRACE,
-    FLAGS,
-    OUTCOME_ERROR,
-    REQUEST_ID,
-    TIMEOUT,
-)
+from libs.common.contracts.runner import CALLER, OUTCOME_ERROR, REQUEST_ID, TIMEOUT
 from libs.common.problems import Problem, TooLarge, Unavailable
 from services.gateway import answers
+from services.gateway.admission import Admission
 from services.gateway.answers import GatewayTimeout, ReplicaLost
-from services.gateway.call_tokens import CallClaims
 from services.gateway.callers import Caller
-from services.gateway.options import Options, Output
 
 if TYPE_CHECKING:
     from services.gateway.calls import Calls
     from services.gateway.replica import ReplicaConnection
-    from services.gateway.table import Target
 
 CLIENT_LEFT = 499
 """Status in the record of a call whose client did not wait for the answer."""
@@ -44,7 +31,6 @@ _INPUT_HEAD = 128
 _OUTCOME_ERROR = OUTCOME_ERROR.encode()
 _RESULT_TYPES = frozenset({b"application/json", b"text/plain; charset=utf-8"})
 _OTHER_TYPE = b"application/octet-stream"
-_CALL = f"POST {CALL_PATH} HTTP/1.1\r\nhost: replica\r\ncontent-type: ".encode()
 
 
 class Client(Protocol):
@@ -71,49 +57,37 @@ class Call:
         "_chunks",
         "_collected",
         "_connection",
-        "_counted",
+        "_entered",
         "_size",
         "_submitted",
-        "admitted",
+        "admission",
         "arrived",
         "caller",
         "client",
         "deadline",
         "done",
-        "insider",
         "limit",
-        "media",
-        "options",
         "origin",
         "queued",
         "reference",
         "request_id",
         "sendings",
-        "target",
     )
-
-    caller: Caller | None
-    client: Client | None
-    options: Options
-    media: bytes
-    reference: Reference | None
-    target: Target
 
     def __init__(self, calls: Calls, client: Client, request_id: str, limit: int) -> None:
         self._calls = calls
-        self.client = client
+        self.client: Client | None = client
         """None once nobody waits for the answer any more."""
         self.request_id = request_id
         self.limit = limit
         """Most bytes of the body."""
         self.arrived = time.perf_counter()
-        self.admitted = False
+        self.admission: Admission | None = None
+        self.caller: Caller | None = None
+        self.reference = ""
         self.done = False
-        self.caller = None
-        self.reference = None
         self.origin: bytes | None = None
         """Of a browser, which reads the answer only if that allows it to."""
-        self.insider = False
         self.deadline = float("inf")
         """In the loop's time; set when the call may run."""
         self.queued = 0.0
@@ -122,11 +96,11 @@ class Call:
         self._size = 0
         self._body: bytes | None = None
         self._submitted = False
-        self._counted = False
+        self._entered = False
         self._connection: ReplicaConnection | None = None
         self._collected: list[bytes] | None = None
-        self._begun = False
-        """The client has the head of the answer."""
+        self._begun = 0
+        """Status of an answer of which the client has the head."""
 
     # From the client
 
@@ -134,13 +108,13 @@ class Call:
         """A part of the body."""
         if self.done:
             return
-        self._size += len(chunk)
-        if self._size > self.limit:
+        size = self._size + len(chunk)
+        if size > self.limit:
             self.fail(too_large(self.limit))
         elif not self._calls.buffer(len(chunk)):
-            self._size -= len(chunk)
             self.fail(Unavailable("too much input is waiting here just now; try again"))
         else:
+            self._size = size
             self._chunks.append(chunk)
 
     def complete(self) -> None:
@@ -150,8 +124,8 @@ class Call:
         chunks = self._chunks
         self._body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
-        if self.admitted:
-            self.submit()
+        if self.admission is not None:
+            self._submit(self.admission)
 
     def client_lost(self) -> None:
         """Nobody waits any more. What runs on a replica runs on, as nothing can interrupt it there."""
@@ -171,35 +145,37 @@ class Call:
 
     # Admission
 
-    def admit(self) -> None:
-        """The caller may make this call. It runs as soon as its body is there."""
-        self.admitted = True
+    def admit(self, admission: Admission) -> None:
+        """The call may be made. It runs as soon as its body is there."""
+        self.admission = admission
+        self.caller = admission.caller
+        self.reference = admission.reference
         if self._body is not None and not self.done:
-            self.submit()
+            self._submit(admission)
 
-    def submit(self) -> None:
-        self._submitted = True
+    def _submit(self, admission: Admission) -> None:
+        self.deadline = self._calls.clock() + admission.timeout
         try:
-            self._calls.enter(self)
-            self._counted = True
-            self.target.pool.submit(self)
+            self._calls.enter(self, admission.caller)
+            self._entered = True
+            admission.target.pool.submit(self)
+            self._submitted = True
         except Problem as problem:
-            self._submitted = False
             self.fail(problem)
             return
-        if self.options.output is Output.VOID and self.client is not None:
-            body = answers.void_body(self.request_id)
-            self._reply(200, answers.JSON_TYPE, b"", body)
+        if admission.is_void and self.client is not None:
+            self._reply(200, answers.JSON_TYPE, b"", answers.void_body(self.request_id))
             self.client = None
 
     # From the pool and the replica
 
     def send(self, connection: ReplicaConnection) -> None:
         """Run on this connection's replica."""
+        assert self.admission is not None  # noqa: S101 - only admitted calls get this far
         self.sendings += 1
         self._connection = connection
         body = self._body or b""
-        connection.send(self, self._request_head(connection.replica.fields, len(body)), body)
+        connection.send(self, self._request_head(self.admission, connection.replica.fields, len(body)), body)
 
     def answered(self, status: int, content_type: bytes, outcome: bytes, body: bytes) -> None:
         """The whole answer."""
@@ -208,7 +184,7 @@ class Call:
             return
         if self.client is not None:
             self._reply(status, content_type if content_type in _RESULT_TYPES else _OTHER_TYPE, b"", body)
-        elif self.options.output is not Output.VOID:
+        elif not self._is_void:
             self._end(CLIENT_LEFT, None, "the client left before the answer")
             return
         if outcome == _OUTCOME_ERROR:
@@ -225,7 +201,7 @@ class Call:
         self._collected = None
         if self.client is not None:
             kind = content_type if content_type in _RESULT_TYPES else _OTHER_TYPE
-            self._begun = True
+            self._begun = status
             self.client.send_head(status, self._fields(kind, length), first)
 
     def answer_continued(self, chunk: bytes) -> None:
@@ -242,11 +218,11 @@ class Call:
         self._connection = None
         if self.done:
             return
-        left = self.client is None and self.options.output is not Output.VOID
+        left = self.client is None and not self._is_void
         if self.client is not None:
             self.client.send(last)
             self.client.finish()
-        self._end(CLIENT_LEFT if left else 200, None, None)
+        self._end(CLIENT_LEFT if left else self._begun, None, None)
 
     def replica_lost(self) -> None:
         """The connection ended without an answer. It may have run, so it is not sent anywhere else."""
@@ -256,7 +232,7 @@ class Call:
     def returned(self) -> None:
         """The replica did not begin the call."""
         self._connection = None
-        if self.client is None and self.options.output is not Output.VOID:
+        if self.client is None and not self._is_void:
             self._end(CLIENT_LEFT, None, "the client left before the call ran")
 
     # From the sweep
@@ -265,16 +241,14 @@ class Call:
         """The deadline has passed. A replica has a moment more: it keeps the deadline itself, and says so."""
         if self._connection is None:
             self.fail(
-                GatewayTimeout(
-                    f"no replica of the algorithm was free within the timeout of {self.options.timeout:g} s"
-                )
+                GatewayTimeout(f"no replica of the algorithm was free within the timeout of {self._timeout:g} s")
             )
             return
         if now < self.deadline + self._calls.grace:
             return
         connection, self._connection = self._connection, None
         connection.give_up()
-        self.fail(GatewayTimeout(f"the algorithm's replica did not answer within {self.options.timeout:g} s"))
+        self.fail(GatewayTimeout(f"the algorithm's replica did not answer within {self._timeout:g} s"))
 
     # The end
 
@@ -294,17 +268,25 @@ class Call:
         return (self._body or b"")[: 4 * _INPUT_HEAD].decode(errors="replace")[:_INPUT_HEAD]
 
     @property
-    def root(self) -> str:
-        """Request id of the call that started the chain."""
-        claims = self.caller.claims if self.caller is not None else None
-        return claims.root if claims is not None else self.request_id
+    def _is_void(self) -> bool:
+        return self.admission is not None and self.admission.is_void
+
+    @property
+    def _timeout(self) -> float:
+        return self.admission.timeout if self.admission is not None else 0.0
 
     def _end(self, status: int, kind: str | None, message: str | None) -> None:
         self.done = True
-        self._calls.buffer(-self._size)
-        if self._submitted:
-            self.target.pool.leave(self)
-        self._calls.leave(self, status, kind, message, counted=self._counted)
+        self.client = None
+        calls, admission = self._calls, self.admission
+        if self._size:
+            calls.buffer(-self._size)
+        if admission is not None:
+            if self._submitted:
+                admission.target.pool.leave(self)
+            if self._entered:
+                calls.leave(self, admission.caller)
+        calls.over(self, status, kind, message)
         self._body = None
         self._chunks = []
 
@@ -321,40 +303,32 @@ class Call:
             lines += b"access-control-expose-headers: x-request-id, x-error-message\r\n"
         return lines
 
-    def _request_head(self, replica_fields: bytes, length: int) -> bytes:
-        options = self.options
-        seconds = options.timeout
+    def _request_head(self, admission: Admission, replica_fields: str, length: int) -> bytes:
+        seconds = admission.timeout
         if self.queued:
             seconds = max(self.deadline - self._calls.clock(), 0.001)
-        words = [FLAG_STDOUT] if options.stdout and self.insider else []
-        if self.insider:
-            words.append(FLAG_TRACE)
-        if options.output is Output.RAW:
-            words.append(FLAG_RAW)
-        flags = f"{FLAGS}: {','.join(words)}\r\n" if words else ""
-        caller = self._token(seconds)
-        rest = (
-            f"\r\ncontent-length: {length}\r\n{REQUEST_ID}: {self.request_id}\r\n{TIMEOUT}: {seconds:.9g}\r\n"
-            f"{flags}{caller}"
-        )
-        return b"".join((_CALL, self.media, rest.encode("latin-1"), replica_fields, b"\r\n"))
+        return (
+            f"{admission.head}content-length: {length}\r\n{REQUEST_ID}: {self.request_id}\r\n"
+            f"{TIMEOUT}: {seconds:.9g}\r\n{self._token(admission, seconds)}{replica_fields}\r\n"
+        ).encode("latin-1")
 
-    def _token(self, seconds: float) -> str:
+    def _token(self, admission: Admission, seconds: float) -> str:
         """The header line with which the algorithm can act for the caller, if it may."""
-        caller, algorithm, tokens = self.caller, self.target.algorithm, self._calls.tokens
-        if tokens is None or caller is None or not algorithm.pipeline_enabled:
+        algorithm, tokens = admission.target.algorithm, self._calls.tokens
+        if tokens is None or not algorithm.pipeline_enabled:
             return ""
-        depth = caller.claims.depth + 1 if caller.claims is not None else 1
-        claims = CallClaims(
+        caller = admission.caller
+        claims = caller.claims
+        token = tokens.mint(
             account=caller.name,
             key=caller.key_id,
-            root=self.root,
+            root=claims.root if claims is not None else self.request_id,
             parent=self.request_id,
-            depth=depth,
+            depth=claims.depth + 1 if claims is not None else 1,
             expires=int(time.time() + seconds + self._calls.grace) + 1,
             algorithm=algorithm.id_text,
         )
-        return f"{CALLER}: {tokens.mint(claims)}\r\n"
+        return f"{CALLER}: {token}\r\n"
 
 
 def too_large(limit: int) -> TooLarge:

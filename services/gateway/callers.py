@@ -1,7 +1,8 @@
-"""Who calls: from an `Authorization` header to a `Caller`, at hand for a header that was seen before.
+"""Who calls: from an `Authorization` header to a `Caller`.
 
-Nothing here asks another service on the way of a call. A header that is new is checked once, off that way; an API key
-that is not known is confirmed with fakts, together with all others that are not known at that moment.
+API keys and call tokens are decided by what is in memory, and so are access tokens that were verified before. Others
+are checked off the way of calls; an API key that is not known is confirmed with fakts, together with all others that
+are not known at that moment.
 """
 
 from __future__ import annotations
@@ -69,73 +70,58 @@ class Callers:
         self._directory = directory
         self._authenticator = authenticator
         self._confirm = confirm
-        self._known: dict[bytes, Caller] = {}
         self._claims: dict[bytes, Mapping[str, Any]] = {}
-        """Of verified access tokens, by their header's digest."""
+        """Of verified access tokens, by their digest."""
         self._refused: dict[bytes, float] = {}
-        self._changes = -1
         self.tokens: CallTokens | None = None
         """None until the gateway has learnt the secret."""
 
+    @property
+    def changes(self) -> int:
+        """Rises when an account or key changes."""
+        return self._directory.changes
+
     def at_hand(self, authorization: bytes) -> Caller | None:
-        """The caller, if nobody must be asked and nothing costly be computed; else None: see `find`."""
-        if self._changes != self._directory.changes:
-            self._known.clear()
-            self._changes = self._directory.changes
-        digest = hashlib.sha256(authorization).digest()
-        caller = self._known.get(digest)
-        if caller is None:
-            return self._of_header(authorization, digest)
-        if caller.expires is not None and caller.expires <= time.time():
-            del self._known[digest]
-            return None
-        return caller
+        """The caller, if what is in memory tells; else None: see `find`.
 
-    async def find(self, authorization: bytes) -> Caller:
-        """The caller. Raises Unauthenticated, or Unavailable while this gateway knows no identities yet."""
-        caller = self.at_hand(authorization)
-        if caller is not None:
-            return caller
-        digest = hashlib.sha256(authorization).digest()
-        if self._refused.get(digest, 0.0) > time.monotonic():
-            raise Unauthenticated(UNKNOWN)
-        found = credential(authorization.decode("latin-1"))
-        caller = None
-        if found is not None and found[0] == "key" and not found[1].startswith(PREFIX):
-            confirmed = await self._confirm()
-            caller = self.at_hand(authorization)
-            if caller is None and not confirmed and not self._directory.accounts:
-                raise Unavailable("the platform is starting: no accounts are known here yet")
-        elif found is not None and found[0] == "jwt" and not found[1].startswith(PREFIX):
-            caller = await self._of_token(found[1], authorization, digest)
-        if caller is None:
-            if len(self._refused) >= MOST:
-                self._refused.clear()
-            self._refused[digest] = time.monotonic() + REFUSED_SECONDS
-            raise Unauthenticated(UNKNOWN)
-        return caller
-
-    def _of_header(self, authorization: bytes, digest: bytes) -> Caller | None:
-        """From what is in memory. Only a call token is refused here: there is nobody to ask about it."""
+        Raises Unauthenticated for a call token that is not good: there is nobody to ask about it.
+        """
         found = credential(authorization.decode("latin-1"))
         if found is None:
             return None
         scheme, value = found
         if value.startswith(PREFIX):
             return self._of_call_token(value)
-        caller = None
-        if scheme == "key":
-            principal = self._directory.principal(value)
-            if principal is not None:
-                caller = Caller(principal, expires=self._key_expiry(value))
-        elif scheme == "jwt" and (claims := self._claims.get(digest)) is not None:
+        if scheme == "key" and (principal := self._directory.principal(value)) is not None:
+            return Caller(principal, expires=self._key_expiry(value))
+        if scheme == "jwt" and (claims := self._claims.get(_digest(value))) is not None:
             principal = self._authenticator.of_claims(dict(claims))
             if principal is not None and claims["exp"] > time.time():
-                caller = Caller(principal, expires=float(claims["exp"]))
+                return Caller(principal, expires=float(claims["exp"]))
+        return None
+
+    async def find(self, authorization: bytes) -> Caller:
+        """The caller. Raises Unauthenticated, or Unavailable while this gateway knows no identities yet."""
+        caller = self.at_hand(authorization)
         if caller is not None:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[digest] = caller
+            return caller
+        text = authorization.decode("latin-1")
+        digest = _digest(text)
+        if self._refused.get(digest, 0.0) > time.monotonic():
+            raise Unauthenticated(UNKNOWN)
+        found = credential(text)
+        if found is not None and found[0] == "key":
+            confirmed = await self._confirm()
+            caller = self.at_hand(authorization)
+            if caller is None and not confirmed and not self._directory.accounts:
+                raise Unavailable("the platform is starting: no accounts are known here yet")
+        elif found is not None and found[0] == "jwt":
+            caller = await self._of_token(found[1], authorization)
+        if caller is None:
+            if len(self._refused) >= MOST:
+                self._refused.clear()
+            self._refused[digest] = time.monotonic() + REFUSED_SECONDS
+            raise Unauthenticated(UNKNOWN)
         return caller
 
     def _of_call_token(self, token: str) -> Caller:
@@ -160,7 +146,7 @@ class Callers:
         )
         return Caller(principal, claims=claims)
 
-    async def _of_token(self, token: str, authorization: bytes, digest: bytes) -> Caller | None:
+    async def _of_token(self, token: str, authorization: bytes) -> Caller | None:
         """An access token that was not seen before: verify its signature, remember its claims."""
         try:
             principal = await self._authenticator.authenticate(authorization.decode("latin-1"))
@@ -171,9 +157,13 @@ class Callers:
             return None
         if len(self._claims) >= MOST:
             self._claims.clear()
-        self._claims[digest] = claims
+        self._claims[_digest(token)] = claims
         return self.at_hand(authorization)
 
     def _key_expiry(self, raw: str) -> float | None:
         expires = self._directory.keys[key_hash(raw)].expires_at
         return expires.timestamp() if expires else None
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

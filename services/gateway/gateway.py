@@ -20,6 +20,7 @@ from libs.common.contracts.replicas import ROUTES_FEED
 from libs.common.directory import Directory
 from libs.common.feed import FeedFollower
 from libs.common.loops import Loop, running, tasks
+from services.gateway.admission import Admissions
 from services.gateway.callers import Callers
 from services.gateway.calls import Calls
 from services.gateway.confirmation import Confirmation
@@ -98,8 +99,7 @@ class Gateway:
         self.calls = Calls(
             settings,
             self.callers,
-            self.table,
-            confirm=confirm_catalog,
+            Admissions(self.callers, self.table, confirm=confirm_catalog, clock=self._clock),
             clock=self._clock,
             spawn=self._background.spawn,
             record=self.records.add,

@@ -20,8 +20,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from libs.common import logs
 from libs.common.problems import Invalid
+from services.gateway.admission import PREFIX
 from services.gateway.answers import RequestTimeout
-from services.gateway.calls import PREFIX, Calls
+from services.gateway.calls import Calls
 from services.gateway.exchange import Exchange
 from services.gateway.settings import GatewaySettings
 
@@ -162,9 +163,11 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
         if self._current is None:
             self._deadline = self.loop.time() + self._settings.head_seconds
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if (self._head_bytes > MAX_HEAD and self._measure_head() > MAX_HEAD) or len(self.headers) > MAX_HEADERS:
@@ -196,7 +199,9 @@ class GatewayProtocol(HttpToolsProtocol):
     def _begin_call(self) -> None:
         parser = self.parser
         keep = parser.get_http_version() == "1.1" and parser.should_keep_alive() and not self._closing
-        exchange = Exchange(self, self.url, dict(self.headers), keep=keep, expects=self.expect_100_continue)
+        headers = dict(self.headers)
+        expects = headers.get(b"expect", b"").lower() == b"100-continue"
+        exchange = Exchange(self, self.url, headers, keep=keep, expects=expects)
         self._incoming = exchange
         if self._current is None:
             self._deadline = self.loop.time() + self._settings.body_seconds
@@ -208,9 +213,10 @@ class GatewayProtocol(HttpToolsProtocol):
     def _begin_other(self) -> None:
         """Let uvicorn begin the request, which takes its scope from what was parsed."""
         self._incoming = None
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.url, self.headers = url, headers
+        self.expect_100_continue = (b"expect", b"100-continue") in headers
         self.scope["headers"] = headers
         super().on_headers_complete()
         while self.pipeline:  # uvicorn has put it behind one of its own; here all wait in one line

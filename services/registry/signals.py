@@ -12,6 +12,10 @@ class Signals:
     def __init__(self) -> None:
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
 
+    def __len__(self) -> int:
+        """Rows that somebody waits for."""
+        return len(self._waiting)
+
     @contextmanager
     def watch(self, row_id: UUID) -> Iterator[Watch]:
         """News told from now on are not missed: watch first, then look at the row, then wait."""

@@ -26,13 +26,12 @@ from services.worker.door import Door
 from services.worker.environments import Environments
 from services.worker.folders import Folders
 from services.worker.indexes import Indexes
-from services.worker.launcher import Limits
 from services.worker.node_packages import NodePackages
 from services.worker.programs import Programs
 from services.worker.python_packages import PythonPackages
 from services.worker.replica_launch import Listening, ReplicaHost
 from services.worker.replicas import Replicas
-from services.worker.sandbox import Sandbox
+from services.worker.sandbox import Limits, Sandbox
 from services.worker.settings import WorkerSettings
 from services.worker.steps import Steps
 from services.worker.toolchain import Toolchain

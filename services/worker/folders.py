@@ -26,6 +26,8 @@ from services.worker.files import remove, write_private
 
 _RUNNER = Path(__file__).parent / "runner"
 _LANGUAGES = Path(__file__).parent / "languages"
+_PASSABLE = 0o711
+"""Users of sandboxes may pass to what is theirs, and list nothing."""
 _LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path (unix(7))."""
 _SOCKET_NAME = 24
@@ -40,8 +42,11 @@ class Folders:
     """Makes the folders; every path is absolute and free of symbolic links."""
 
     def __init__(self, data_dir: Path) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+        data_dir.mkdir(parents=True, exist_ok=True, mode=_PASSABLE)
         self.root = data_dir.resolve()
+        if os.geteuid() == 0:
+            self.root.chmod(_PASSABLE)
+        self._make("feeds", 0o700)
         self.trees = self.root / "trees"
         self.environments = self.root / "environments"
         self.packages = self._make("packages")
@@ -91,7 +96,7 @@ class Folders:
             temporary.rename(target)
         return target
 
-    def _make(self, name: str, mode: int = 0o711) -> Path:
+    def _make(self, name: str, mode: int = _PASSABLE) -> Path:
         path = self.root / name
         path.mkdir(exist_ok=True, mode=mode)
         return path

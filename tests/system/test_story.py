@@ -216,7 +216,7 @@ def test_replicas_go_when_nobody_calls_and_come_back_with_the_next_call(
     admin = {"authorization": f"Simple {deployment.admin['admin_api_key']}"}
 
     def running() -> int:
-        replicas = author.http.get("/admin/v1/replicas", params={"limit": 500}, headers=admin).json()["results"]
+        replicas = author.http.get("/admin/v1/replicas", params={"limit": 500}, headers=admin).json()["items"]
         return sum(r["name"] == "brief" and r["state"] not in ("stopped", "failed") for r in replicas)
 
     deployment.wait_until(lambda: running() == 0, "stop idle replicas", 30)

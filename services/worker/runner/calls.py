@@ -47,9 +47,10 @@ class Service:
         self.run: Run = self._not_loaded
         self.load_failure: Failure | None = None
 
-    def answer(self, request: Request, slot: Slot, place: int) -> bytes:
+    def answer(self, request: Request, slot: Slot, place: int, partial: bool) -> bytes:
         """The whole answer to `POST /call`. SystemExit and KeyboardInterrupt of the algorithm come through.
-        The slot is left as `answering`."""
+        The slot is left as `answering`.
+        `partial`: the beginning of another request came with this one."""
         headers = request.headers
         request_id = headers.get(protocol.REQUEST_ID, "")
         words = headers.get(protocol.FLAGS, "")
@@ -70,9 +71,9 @@ class Service:
             return self._refuse(400, message, protocol.CODE_INVALID, request_id)
         hold = size_of(self._output) if flags.stdout else NO_HOLD
         caller = headers.get(protocol.CALLER, "")
-        slot.begin(
-            place, started_ns, started_ns + timeout_ns, hold, request_id.encode("latin-1"), caller.encode("latin-1")
-        )
+        until_ns = started_ns + timeout_ns
+        names = request_id.encode("latin-1"), caller.encode("latin-1")
+        slot.begin(place, started_ns, until_ns, hold, *names, partial)
         try:
             result = self.run(value, kind)
             stdout = self._printed(hold) if flags.stdout else None

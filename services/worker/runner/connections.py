@@ -11,6 +11,7 @@ import collections
 import contextlib
 import errno
 import socket
+import time
 
 from . import answers
 from .host import HANDOVER
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .status import Status
 
 _DISCARD = 1024 * 1024
+_LINGER_S = 1.0
 _KEEPALIVE_S = 60
 """After which a gateway's host that is gone without a word begins to be noticed."""
 
@@ -51,6 +53,7 @@ class Connections:
         self._hung_up: list[Connection] = []
         self._channel: socket.socket | None = None
         self._paused = False
+        self._lingering: dict[Connection, float] = {}
 
     def listen(self, listener: socket.socket, *, remote: bool) -> None:
         """Take connections from it. `remote` ones must show the replica's token."""
@@ -120,10 +123,13 @@ class Connections:
             if self._status.is_partial(connection.place):
                 if connection.place not in begun:
                     self.send(connection.place, answers.unstarted(reason))
-                self.drop(connection.place)
+                self._linger(connection)
 
     def sweep(self, busy: set[int]) -> None:
         """Close those that gateways left while their call ran, once it has ended. Listen again if there is room."""
+        now = time.monotonic()
+        for connection in [each for each, until in self._lingering.items() if until <= now]:
+            self._end_linger(connection)
         if self._paused and self._free:
             self._paused = False
             for listener in self._listeners:
@@ -137,9 +143,14 @@ class Connections:
         for connection in list(self._open.values()):
             self._dismiss(connection, reason)
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether answers may still be on their way."""
+        return bool(self._lingering)
+
     def abandon(self) -> None:
         """In a forked process: close them here only. Those that the loop watches it closes itself."""
-        for connection in self._open.values():
+        for connection in (*self._open.values(), *self._lingering):
             connection.socket.close()
 
     def _accept(self, listener: socket.socket, *, remote: bool) -> None:
@@ -188,7 +199,36 @@ class Connections:
             arrived = b""
         if arrived or even_unasked:
             self.send(connection.place, answers.unstarted(reason))
-        self._drop(connection)
+            self._linger(connection)
+        else:
+            self._drop(connection)
+
+    def _linger(self, connection: Connection) -> None:
+        """Close it, but first read what the gateway is still sending: to close with that unread would take the
+        answer away from it."""
+        if self._open.get(connection.place) is not connection:
+            return
+        del self._open[connection.place]
+        self._loop.forget(connection.socket)
+        with contextlib.suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_WR)
+        self._lingering[connection] = time.monotonic() + _LINGER_S
+        self._loop.watch(connection.socket, READ, lambda _: self._discard(connection))
+
+    def _discard(self, connection: Connection) -> None:
+        try:
+            if connection.socket.recv(_DISCARD):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._end_linger(connection)
+
+    def _end_linger(self, connection: Connection) -> None:
+        del self._lingering[connection]
+        self._loop.drop(connection.socket)
+        self._free.append(connection.place)
 
     def _drop(self, connection: Connection) -> None:
         if self._open.get(connection.place) is not connection:

@@ -80,6 +80,9 @@ class Guardian:
                 self._loop.turn(self._next_look())
                 if self._exit is None:
                     self._look()
+            while self._connections.is_closing:
+                self._loop.turn(_LOOK_BUSY_S)
+                self._connections.sweep(set())
         except Forked as forked:
             self._abandon()
             return forked.seat

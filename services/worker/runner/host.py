@@ -58,7 +58,7 @@ class Seat:
 class Connection:
     """One connection of a gateway."""
 
-    __slots__ = ("partial", "place", "receive", "remote", "requests", "socket")
+    __slots__ = ("place", "receive", "remote", "requests", "socket")
 
     def __init__(self, descriptor: int, place: int, remote: bool) -> None:
         self.socket = socket.socket(fileno=descriptor)
@@ -66,7 +66,6 @@ class Connection:
         self.place = place
         self.remote = remote
         self.requests = Requests()
-        self.partial = False
 
     def send(self, data: bytes) -> None:
         """All of it. Raises OSError when the gateway is gone or takes nothing for too long."""
@@ -212,15 +211,17 @@ class Host:
     def _attend(self, connection: Connection, slot: Slot) -> bool:
         """Read what is there and answer the requests that are whole. False when the connection is done."""
         requests = connection.requests
+        self._status.set_partial(connection.place, partial=True)  # the process may end at any point from here
         try:
             data = connection.receive(min(max(requests.missing, _RECEIVE), _RECEIVE_MOST))
         except BlockingIOError:
-            return True
+            data = None
         except OSError:
             return False
-        if not data:
-            return False
-        requests.feed(data)
+        if data is not None:
+            if not data:
+                return False
+            requests.feed(data)
         try:
             request = requests.next()
             while request is not None:
@@ -232,15 +233,8 @@ class Host:
             with contextlib.suppress(OSError):
                 connection.send(answers.failure_answer(failure, status=error.status, keep=False))
             return False
-        self._note_partial(connection)
+        self._status.set_partial(connection.place, requests.partial)
         return True
-
-    def _note_partial(self, connection: Connection) -> None:
-        """Tell the guardian whether a request is half taken, which it could not be given again."""
-        partial = connection.requests.partial
-        if partial != connection.partial:
-            connection.partial = partial
-            self._status.set_partial(connection.place, partial)
 
     def _answer(self, connection: Connection, request: Request, slot: Slot) -> bool:
         """Answer one request. False when the connection is to be closed after it."""
@@ -262,9 +256,9 @@ class Host:
                 failure = Failure(f"{protocol.REQUEST_ID} or {protocol.CALLER} is too long", answers.SYSTEM_ERROR)
                 connection.send(answers.failure_answer(failure, status=431))
                 return True
-            self._note_partial(connection)
             try:
-                connection.send(self._service.answer(request, slot, connection.place))
+                partial = connection.requests.partial
+                connection.send(self._service.answer(request, slot, connection.place, partial))
             except (SystemExit, KeyboardInterrupt) as error:
                 code = calls.exit_code(error)
                 calls.flush()
@@ -301,8 +295,7 @@ class Host:
     def _close(self, connection: Connection) -> None:
         """Both by hand what a close alone would do if the guardian had no copy: leave the epoll, hang up."""
         self._connections.pop(connection.socket.fileno(), None)
-        if connection.partial:
-            self._status.set_partial(connection.place, partial=False)
+        self._status.set_partial(connection.place, partial=False)
         with contextlib.suppress(OSError):
             self._epoll.unregister(connection.socket)
         with contextlib.suppress(OSError):

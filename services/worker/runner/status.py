@@ -57,10 +57,18 @@ class Slot:
         self.sequence = 0
 
     def begin(
-        self, place: int, started_ns: int, deadline_ns: int, hold: int, request_id: bytes, caller: bytes
+        self,
+        place: int,
+        started_ns: int,
+        deadline_ns: int,
+        hold: int,
+        request_id: bytes,
+        caller: bytes,
+        partial: bool,
     ) -> None:
         """The call on connection `place` begins. `hold` is where its output starts, if it is asked for.
-        `request_id` and `caller` must fit MAX_REQUEST_ID_BYTES and MAX_CALLER_BYTES."""
+        `request_id` and `caller` must fit MAX_REQUEST_ID_BYTES and MAX_CALLER_BYTES. `partial` says whether
+        bytes of a further request have been taken from the connection."""
         memory = self._memory
         at = self._at
         self.sequence += 1
@@ -72,6 +80,7 @@ class Slot:
             memory[at + _CALLER : at + _CALLER + len(caller)] = caller
             self._caller = caller
         memory[at] = RUNNING
+        memory[_PARTIAL + place] = partial
 
     def answering(self) -> None:
         self._memory[self._at] = ANSWERING
@@ -102,7 +111,8 @@ class Status:
         self._memory[0] = 1
 
     def set_partial(self, place: int, partial: bool) -> None:
-        """Whether the host has taken bytes of a request on this connection that it has not begun."""
+        """Whether the host may have taken bytes from this connection of a request that it has not begun. Set
+        before it reads."""
         self._memory[_PARTIAL + place] = partial
 
     def is_partial(self, place: int) -> bool:

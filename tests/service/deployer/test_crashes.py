@@ -159,7 +159,8 @@ async def end(world: MortalWorld, echo: CatalogEntry) -> dict[UUID, int]:
 
 async def drained_worker(world: MortalWorld, echo: CatalogEntry) -> dict[UUID, int]:
     await _running(world, echo)
-    emptied = next(worker for worker in world.workers if worker.replicas)
+    (emptied,) = world.workers
+    world.add_worker("b")
 
     async def drain() -> None:
         async with world.deployer.database.transaction() as session:
@@ -173,7 +174,8 @@ async def drained_worker(world: MortalWorld, echo: CatalogEntry) -> dict[UUID, i
 
 async def lost_worker(world: MortalWorld, echo: CatalogEntry) -> dict[UUID, int]:
     await _running(world, echo)
-    gone = [worker for worker in world.workers if worker.replicas]
+    gone = list(world.workers)
+    world.add_worker("b")
     for _ in range(5):
         await world.step(4.0, silent=gone)
     return {echo.revisions[0].id: 1}
@@ -212,14 +214,13 @@ async def _dies(postgres: Postgres, story: Story, deaths: Deaths) -> bool:
     echo = entry(idle_seconds=3)
     async with MortalWorld(url, deaths, [echo]) as world:
         world.add_worker("a")
-        world.add_worker("b")
         wanted = await story(world, echo)
         deaths.armed = False
         for _ in range(40):
             if await _converged(world, wanted):
                 break
             await world.step()
-        await world.settle(2)
+        await world.step()
         assert await _converged(world, wanted), (world.serving(), await world.deployer.routes())
     await postgres.drop_database(url)
     return deaths.died

@@ -211,6 +211,7 @@ class Deployer:
     clock: Clock
     catalog: Catalog = field(default_factory=Catalog)
     copy: Copy = field(default_factory=Copy)
+    learned: dict[UUID, CatalogEntry] = field(default_factory=dict)
     algorithms: dict[UUID, UUID] = field(default_factory=dict)
     """What gateways know: the algorithm of each revision."""
 
@@ -226,6 +227,7 @@ class Deployer:
         for one in entries:
             self.copy.version += 1
             self.catalog.apply(str(one.id), one.model_dump(mode="json"))
+            self.learned[one.id] = one
             self.algorithms.update({revision.id: one.id for revision in one.revisions})
 
     def unlearn(self, algorithm_id: UUID) -> None:
@@ -248,9 +250,7 @@ class Deployer:
         word = DemandReport(
             gateway=gateway,
             demands=tuple(
-                Demand(
-                    revision_id=revision, algorithm_id=self.algorithms[revision], in_flight=count, waiting=count
-                )
+                Demand(revision_id=revision, algorithm_id=self.algorithms[revision], in_flight=count, waiting=count)
                 for revision, count in calls.items()
             ),
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import func, select
+from structlog.testing import capture_logs
 
 from libs.common.db import Database
 from libs.common.problems import Invalid
@@ -66,20 +67,19 @@ async def test_two_first_starts_at_once_make_one_administrator(fakts_url: str, t
     assert len([one for one in both if one.admin_file and one.admin_file.exists()]) == 1
 
 
-async def test_a_missing_file_is_not_made_again_but_told_of(
-    settings: FaktsSettings, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_missing_file_is_not_made_again_but_told_of(settings: FaktsSettings) -> None:
     async with running(settings) as fakts:
         before = fakts.credentials
     assert settings.admin_file is not None
     settings.admin_file.unlink()
+    with capture_logs() as said:
+        async with running(settings):
+            assert not settings.admin_file.exists()
+    hints = [event["hint"] for event in said if event["event"] == "admin_file_missing"]
+    assert "CONSTELLATION_ADMIN_RECOVER" in hints[0]
     async with running(settings) as fakts:
-        assert not settings.admin_file.exists()
         headers = {"authorization": before["admin_api_key"]}
         assert len((await fakts.ask("GET", "/admin/v1/keys", 200, headers=headers))["items"]) == 2
-    said = capsys.readouterr().out
-    assert "admin_file_missing" in said
-    assert "CONSTELLATION_ADMIN_RECOVER" in said
 
 
 async def test_recovering_replaces_all_credentials(settings: FaktsSettings) -> None:

@@ -17,20 +17,20 @@ from tests.service.fakts.running import JOIN_TOKEN, running, settings_for
 
 
 @pytest.fixture
-def verbose_logs() -> Iterator[None]:
-    """Everything is logged, as a service in production logs it."""
+def verbose_logs(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
+    """Everything is logged, as a service in production logs it, to where the test can read it."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     logs.configure(level="DEBUG")
-    yield
+    structlog.configure(cache_logger_on_first_use=False)  # other tests have loggers of their own
+    yield capsys
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
 
 
-@pytest.mark.usefixtures("verbose_logs")
 async def test_no_secret_is_in_a_log_or_a_list(
-    fakts_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    fakts_url: str, tmp_path: Path, verbose_logs: pytest.CaptureFixture[str]
 ) -> None:
     given = settings_for(
         fakts_url,
@@ -71,7 +71,7 @@ async def test_no_secret_is_in_a_log_or_a_list(
             context.secrets_key,
             "bus-password",
         }
-    out, err = capfd.readouterr()
+    out, err = verbose_logs.readouterr()
     assert "administrator_created" in out + err
     for secret in secrets:
         assert secret not in out + err

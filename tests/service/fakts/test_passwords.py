@@ -42,13 +42,8 @@ async def test_a_wrong_password_an_unknown_name_and_no_password_look_the_same(fa
     await user_with_password(fakts, "gone")
     await fakts.ask("DELETE", "/v1/users/gone", 204)
     bodies = []
-    for name, password in [
-        ("jane", "wrong"),
-        ("nobody", PASSWORD),
-        ("keyonly", ""),
-        ("gone", PASSWORD),
-        ("lab/x", ""),
-    ]:
+    wrong = {"jane": "wrong", "nobody": PASSWORD, "keyonly": "", "gone": PASSWORD, "lab/x": ""}
+    for name, password in wrong.items():
         answer = await verify(fakts, headers, username=name, password=password)
         assert answer.status_code == 401
         bodies.append({k: v for k, v in answer.json().items() if k != "request_id"})

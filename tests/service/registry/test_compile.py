@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from datetime import timedelta
 
 import httpx
+from sqlalchemy import update
 
+from libs.common.db import now
+from services.registry.models import Build
 from tests.service.registry.conftest import Platform, Starter
 from tests.support.eventually import eventually
 
@@ -91,11 +94,11 @@ async def test_a_client_that_leaves_is_not_waited_for(platform: Platform) -> Non
     writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Length: 0\r\n\r\n".encode())
     await writer.drain()
     build = await platform.waiting()
-    watching = platform.registry.signals._waiting
+    watching = platform.registry.signals
     assert len(watching) == 1
     writer.close()
     await writer.wait_closed()
-    await eventually(lambda: not watching)
+    await eventually(lambda: len(watching) == 0)
     assert (await platform.claim(build["id"])).commit
 
 
@@ -116,12 +119,5 @@ async def test_it_is_for_those_who_manage(platform: Platform) -> None:
 
 async def _let_time_pass(platform: Platform) -> None:
     """As if the last build had ended an hour ago."""
-    from datetime import timedelta
-
-    from sqlalchemy import update
-
-    from services.registry.models import Build
-
-    values: dict[str, Any] = {"finished_at": Build.finished_at - timedelta(hours=1)}
     async with platform.registry.database.transaction() as session:
-        await session.execute(update(Build).values(values))
+        await session.execute(update(Build).values(finished_at=now() - timedelta(hours=1)))

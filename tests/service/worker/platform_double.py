@@ -1,5 +1,5 @@
-"""The platform as a worker sees it, with everything scripted: fakts, a registry with builds and blobs, a deployer that
-gives orders, and a gateway that records what comes through the door.
+"""The platform as a worker sees it, with everything scripted: fakts, a registry with builds and blobs, a deployer
+that gives orders, and a gateway that records what comes through the door.
 
     async with Platform() as platform:
         async with platform.worker(tmp_path) as worker:
@@ -28,7 +28,7 @@ from starlette.routing import Route
 
 from libs.common.bus import MemoryBus
 from libs.common.contracts.builds import BuildLog, BuildResult, BuildSpec
-from libs.common.contracts.catalog import Artifact, Language, NetworkAccess
+from libs.common.contracts.catalog import Artifact, Language
 from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested, OrdersChanged, worker_queue
 from libs.common.contracts.replicas import (
     ReplicaOrder,

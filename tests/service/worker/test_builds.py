@@ -315,7 +315,7 @@ async def test_javascript_is_locked_and_installed_by_npm(tmp_path: Path, monkeyp
     monkeypatch.setenv("npm_config_registry", url)
     files = {
         "package.json": json.dumps({"name": "shout", "version": "1.0.0", "dependencies": {"louder": "^1.0.0"}}),
-        "src/shout.js": "const louder = require('louder');\nexports.apply = (input, cb) => cb(null, louder(input));\n",
+        "src/shout.js": "const louder = require('louder');\nexports.apply = (x, done) => done(null, louder(x));\n",
     }
     registry = npm_registry(url, "louder", "1.2.3", {"index.js": "module.exports = (x) => x.toUpperCase();\n"})
     async with (

@@ -319,8 +319,8 @@ async def test_a_worker_that_stops_leaves_nothing_behind(tmp_path: Path) -> None
 
 async def test_a_worker_without_a_sandbox_ends_what_escaped_as_well(tmp_path: Path) -> None:
     code = ALGORITHM + (
-        "\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.execvp('sleep', ['sleep', '602'])\n"
-        "    os._exit(0)\nos.wait()\n"
+        "\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
+        "        os.execvp('sleep', ['sleep', '602'])\n    os._exit(0)\nos.wait()\n"
     )
     async with Platform() as platform, platform.worker(tmp_path, sandbox="off") as worker:
         replica = platform.order(artifact_of(platform, code), name="any")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.worker.runner.check import LOAD_RAISED
-from tests.support.replica import Replica, check
+from tests.support.replica import Replica, check, until
 
 TRACE = {"x-flags": "trace"}
 
@@ -95,7 +95,7 @@ def test_load_that_raises_answers_every_call_with_a_loading_error(tmp_path: Path
             assert (answer.status, answer.headers["x-outcome"]) == (200, "error")
             assert (answer.error["message"], answer.error["error_type"]) == ("no model here", "LoadingError")
             assert "in load" in answer.error["stacktrace"]
-        assert replica.health["state"] == "ready"
+        until(lambda: replica.health["state"] == "ready")
         assert "no model here" in replica.health["reason"]
         done = check(replica)
         assert done.returncode == LOAD_RAISED

@@ -104,9 +104,7 @@ def ready(replicas: list[ReplicaView]) -> int:
 def test_the_same_view_gives_the_same_plan_in_whatever_order_it_is(view: View) -> None:
     shuffled = replace(
         view,
-        deployments=tuple(
-            replace(one, replicas=tuple(reversed(one.replicas))) for one in reversed(view.deployments)
-        ),
+        deployments=tuple(replace(one, replicas=tuple(reversed(one.replicas))) for one in reversed(view.deployments)),
         workers=tuple(reversed(view.workers)),
         idle=tuple(reversed(view.idle)),
     )

@@ -195,28 +195,29 @@ def test_the_guardian_reads_the_call_that_the_host_writes() -> None:
     shared = status.Status(2)
     slot = shared.slot(1)
     request_id, caller = b"r" * MAX_REQUEST_ID_BYTES, b"c" * MAX_CALLER_BYTES
-    slot.begin(1023, 10, 20, status.NO_HOLD, request_id, caller)
+    slot.begin(511, 10, 20, status.NO_HOLD, request_id, caller, partial=True)
     (call,) = shared.calls()
-    assert (call.place, call.started_ns, call.deadline_ns, call.hold) == (1023, 10, 20, status.NO_HOLD)
+    assert (call.place, call.started_ns, call.deadline_ns, call.hold) == (511, 10, 20, status.NO_HOLD)
     assert (call.phase, call.request_id, call.caller) == (status.RUNNING, request_id, caller)
+    assert shared.is_partial(511)
     slot.answering()
     assert shared.calls()[0].phase == status.ANSWERING
     slot.end()
     assert shared.calls() == []
-    slot.begin(1, 1, 2, 5, b"short", caller[:5])
+    slot.begin(1, 1, 2, 5, b"short", caller[:5], partial=False)
     assert [(each.request_id, each.caller) for each in shared.calls()] == [(b"short", b"ccccc")]
     assert shared.calls_begun() == 2
-    shared.set_partial(1023, partial=True)
+    shared.set_partial(2, partial=True)
     shared.drain()
-    assert (shared.is_partial(1023), shared.is_partial(1022), shared.draining) == (True, False, True)
+    assert (shared.is_partial(2), shared.is_partial(1), shared.draining) == (True, False, True)
     shared.clear()
-    assert (shared.calls(), shared.calls_begun(), shared.draining, shared.is_partial(1023)) == ([], 0, False, False)
+    assert (shared.calls(), shared.calls_begun(), shared.draining, shared.is_partial(2)) == ([], 0, False, False)
 
 
 def test_a_death_is_told_by_its_cause() -> None:
     shared = status.Status(2)
-    shared.slot(0).begin(4, 10**9, 3 * 10**9, status.NO_HOLD, b"", b"")
-    shared.slot(1).begin(5, 10**9, 9 * 10**9, status.NO_HOLD, b"", b"")
+    shared.slot(0).begin(4, 10**9, 3 * 10**9, status.NO_HOLD, b"", b"", partial=False)
+    shared.slot(1).begin(5, 10**9, 9 * 10**9, status.NO_HOLD, b"", b"", partial=False)
     late, other = shared.calls()
     assert endings.failure_of_death(late, "was killed", {4}).message.startswith("algorithm timed out after 2 seconds")
     assert endings.failure_of_death(late, "was killed", {4}).error_type == "TimeoutError"

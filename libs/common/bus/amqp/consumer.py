@@ -69,7 +69,7 @@ class Consumer:
     async def running(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as leaving:
             taker = asyncio.create_task(self._take())
-            leaving.push_async_callback(_ended, taker)
+            leaving.push_async_callback(ended, taker)
             leaving.push_async_callback(self._subscription.leave)
             leaving.push_async_callback(self._stop_taking)
             with suppress(TimeoutError):
@@ -155,9 +155,3 @@ class Consumer:
             await self._publish(self._topology.dead_queue(queue), parked(message, failure.reason))
         else:
             log.warning("event_dropped", queue=queue, message_id=id_of(message), reason=failure.reason)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end. Who is cancelled meanwhile leaves the task time to clean up."""
-    task.cancel()
-    await asyncio.wait({task})

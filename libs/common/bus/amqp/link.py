@@ -95,8 +95,7 @@ class Link:
 
     async def close(self) -> None:
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await ended(self._keeper)
         self._up.clear()
         self._down_since = float("-inf")
         if self._session is not None:
@@ -159,19 +158,29 @@ class Link:
 def link_errors() -> Iterator[None]:
     """Raises LinkLost for all that the client raises when a connection ends under it.
 
-    What the broker answers about one channel or message stays what it is.
+    What the broker answers about one channel or message stays what it is. The client confuses ends of connections
+    with cancellations: it cancels what waits for a connection that ended, and may raise something else when it is
+    cancelled. Here a cancellation stays one, and nothing else becomes one.
     """
     try:
         yield
-    except (AMQPChannelError, DeliveryError):
-        raise
-    except asyncio.CancelledError:
-        # The client cancels what waits for a connection that ended.
+    except (asyncio.CancelledError, *CONNECTION_EXCEPTIONS) as error:
         if was_cancelled():
+            raise asyncio.CancelledError from None
+        if isinstance(error, AMQPChannelError | DeliveryError):
             raise
-        raise LinkLost("the connection ended") from None
-    except CONNECTION_EXCEPTIONS as error:
         raise LinkLost(f"{type(error).__name__}: {error}") from None
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task that waits for the client, and wait for its end.
+
+    The client can lose a cancellation, so it is repeated. It is not passed on when who waits here is cancelled, for
+    the task has to clean up.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=2 * _CLOSE_SECONDS)
 
 
 async def quietly(closing: Awaitable[object]) -> None:

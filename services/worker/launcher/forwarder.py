@@ -1,9 +1,8 @@
 """Carries connections from one listening socket to an address elsewhere: the way into an isolated program's network,
-for the calls of other hosts. Standard library only.
+for the calls of other hosts.
 
 A socket belongs to the network namespace in which it was made, not to that of the process which uses it. So a
-listener made outside, served by a process inside, leads inside. Threads and not asyncio, because the launcher must
-start fast.
+listener made outside, served by a process inside, leads inside.
 """
 
 from __future__ import annotations
@@ -19,19 +18,17 @@ _MAX_CONNECTIONS = 256
 """Carried at once; further ones wait to be accepted."""
 
 
-def listen_tcp(address: str) -> socket.socket:
-    """Listen on `HOST:PORT` or `[IPV6]:PORT`."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
+def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, int(port)))
+    listener.bind((host, port))
     listener.listen(_BACKLOG)
     return listener
 
 
-def run(listener: socket.socket, target: tuple[str, int]) -> None:
-    """Serve until the process ends."""
+def run(listener: socket.socket) -> None:
+    """Serve until the process ends: connections go to the listener's port on the loopback of this network."""
+    target = ("127.0.0.1", listener.getsockname()[1])
     places = threading.BoundedSemaphore(_MAX_CONNECTIONS)
     while True:
         with places:  # waits while all are taken

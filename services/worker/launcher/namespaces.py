@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import struct
-from pathlib import Path
 
 NEW_MOUNTS = 0x00020000
 NEW_IPC = 0x08000000
@@ -54,33 +53,33 @@ def unshare(flags: int) -> None:
 
 def map_own_user(uid: int, gid: int) -> None:
     """In a new user namespace: the caller keeps its ids, all others stay unmapped."""
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    _write("/proc/self/gid_map", f"{gid} {gid} 1")
 
 
 def make_mounts_private() -> None:
     """What is mounted from here on is seen in no other mount namespace, and the other way round."""
-    _mount(None, Path("/"), None, _RECURSIVE | _PRIVATE, None)
+    _mount(None, "/", None, _RECURSIVE | _PRIVATE, None)
 
 
-def mount_tmpfs(target: Path, *, mode: int, size_mib: int) -> None:
+def mount_tmpfs(target: str, *, mode: int, size_mib: int) -> None:
     """An empty file system in memory."""
     options = f"mode={mode:o},size={size_mib}m"
     _mount("tmpfs", target, "tmpfs", NO_SUID | NO_DEVICES, options)
 
 
-def mount_proc(target: Path) -> None:
+def mount_proc(target: str) -> None:
     """The processes of the caller's own pid namespace."""
     _mount("proc", target, "proc", NO_SUID | NO_DEVICES | NO_EXEC, None)
 
 
-def bind(source: Path, target: Path) -> None:
+def bind(source: str, target: str) -> None:
     """Show a file or folder, with all that is mounted below it, in a second place."""
-    _mount(str(source), target, None, _BIND | _RECURSIVE, None)
+    _mount(source, target, None, _BIND | _RECURSIVE, None)
 
 
-def make_read_only(target: Path) -> None:
+def make_read_only(target: str) -> None:
     """No writing to a mount and to all mounts below it."""
     attributes = struct.pack("QQQQ", READ_ONLY | NO_SUID, 0, 0, 0)
     done = _libc.syscall(
@@ -96,13 +95,13 @@ def make_read_only(target: Path) -> None:
             seal(mount_point)
 
 
-def seal(mount_point: Path) -> None:
+def seal(mount_point: str) -> None:
     """No writing to one mount; those below it stay as they are."""
     kept = os.statvfs(mount_point).f_flag & (READ_ONLY | NO_SUID | NO_DEVICES | NO_EXEC)  # locked in user namespaces
     _mount(None, mount_point, None, _REMOUNT | _BIND | READ_ONLY | NO_SUID | kept, None)
 
 
-def pivot_root(new: Path) -> None:
+def pivot_root(new: str) -> None:
     """Make a mount the root of the file system, and let go of the old one."""
     os.chdir(new)
     _checked(_libc.pivot_root(b".", b"."), f"pivot_root({new})")
@@ -138,7 +137,7 @@ def bring_up_loopback() -> None:
         fcntl.ioctl(interface, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
 
 
-def _mount(source: str | None, target: Path, kind: str | None, flags: int, options: str | None) -> None:
+def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None) -> None:
     done = _libc.mount(_text(source), os.fsencode(target), _text(kind), ctypes.c_ulong(flags), _text(options))
     _checked(done, f"mount({source or kind or 'none'} on {target})")
 
@@ -147,13 +146,19 @@ def _text(value: str | None) -> bytes | None:
     return None if value is None else os.fsencode(value)
 
 
-def _mounts_below(target: Path) -> list[Path]:
+def _mounts_below(target: str) -> list[str]:
     found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = Path(line.split(" ")[4].encode().decode("unicode_escape"))
-        if point == target or target in point.parents:
-            found.append(point)
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        for line in file:
+            point = line.split(" ")[4].encode().decode("unicode_escape")
+            if point == target or point.startswith(target.rstrip("/") + "/"):
+                found.append(point)
     return found
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def _prctl(option: int, argument: int) -> None:

@@ -1,0 +1,234 @@
+"""Whether a call may be made: who calls, what, and with which options.
+
+What was decided for a head is remembered for heads that say exactly the same, until an account, key or algorithm
+changes. A decision for which somebody must be asked, as the catalog or the keys at hand do not have what is named, is
+made off the way of other calls, and a miss is confirmed before it is an answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import unquote, urlsplit
+
+from libs.common.contracts.identity import PrincipalKind
+from libs.common.contracts.references import InvalidReference, Reference, parse
+from libs.common.contracts.runner import CALL_PATH, FLAG_RAW, FLAG_STDOUT, FLAG_TRACE, FLAGS
+from libs.common.problems import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, UnsupportedMedia
+from services.gateway.callers import Caller, Callers
+from services.gateway.options import InvalidOption, Options, Output, media_type, parse_options
+from services.gateway.table import Table, Target
+
+PREFIX = b"/v1/algo/"
+MAX_DEPTH = 10
+ABSENT_SECONDS = 1.0
+REMEMBERED = 8192
+
+Headers = Mapping[bytes, bytes]
+
+
+class Admission:
+    """What a call may do. Calls that say the same share it."""
+
+    __slots__ = ("caller", "expires", "head", "is_void", "reference", "target", "timeout")
+
+    def __init__(
+        self, caller: Caller, reference: str, target: Target, options: Options, media: str, *, insider: bool
+    ) -> None:
+        self.caller = caller
+        self.reference = reference
+        self.target = target
+        self.timeout = options.timeout
+        self.is_void = options.output is Output.VOID
+        self.expires = caller.expires
+        self.head = _request_head(options, media, insider=insider)
+        """The beginning of the request to a replica."""
+
+
+class Draft:
+    """A call on which it is not decided yet: what is known of it so far."""
+
+    __slots__ = ("caller", "headers", "insider", "reference", "target")
+
+    def __init__(self, target: bytes, headers: Headers) -> None:
+        self.target = target
+        """The request target: path and query."""
+        self.headers = headers
+        self.caller: Caller | None = None
+        self.reference: Reference | None = None
+        self.insider = False
+
+
+class Missing(Exception):
+    """The catalog at hand has no such algorithm or version for this caller."""
+
+
+class Admissions:
+    """Args:
+    confirm: catches up with the catalog; False when that was not possible.
+    clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, callers: Callers, table: Table, *, confirm: Callable[[], Awaitable[bool]], clock: Callable[[], float]
+    ) -> None:
+        self._callers = callers
+        self._table = table
+        self._confirm = confirm
+        self._clock = clock
+        self._known: dict[tuple[bytes, bytes, bytes], Admission] = {}
+        self._changes = -1
+        self._absent: dict[tuple[Reference, bool], tuple[int, float]] = {}
+        """References that were confirmed to be missing: in which state of the table, and until when."""
+
+    def known(self, target: bytes, headers: Headers) -> Admission | None:
+        """What was decided for the same head before, if that still holds."""
+        changes = self._callers.changes + self._table.changes
+        if self._changes != changes:
+            self._known.clear()
+            self._changes = changes
+        found = self._known.get((headers.get(b"authorization", b""), target, headers.get(b"content-type", b"")))
+        if found is None or b"origin" in headers or b"content-encoding" in headers:
+            return None
+        if found.expires is not None and found.expires <= time.time():
+            return None
+        return found
+
+    def decide(self, draft: Draft) -> Admission | None:
+        """Decide by what is at hand; None when somebody must be asked: see `find_out`. Raises Problem."""
+        authorization = draft.headers.get(b"authorization")
+        if not authorization:
+            raise Unauthenticated("authorization required")
+        draft.caller = self._callers.at_hand(authorization)
+        if draft.caller is None:
+            return None
+        try:
+            return self._admit(draft, draft.caller)
+        except Missing:
+            return None
+
+    async def find_out(self, draft: Draft) -> Admission:
+        """Decide, and ask whoever knows. Raises Problem."""
+        if draft.caller is None:
+            draft.caller = await self._callers.find(draft.headers[b"authorization"])
+        caller = draft.caller
+        try:
+            return self._admit(draft, caller)
+        except Missing:
+            confirmed = await self._confirm()
+        try:
+            return self._admit(draft, caller)
+        except Missing:
+            reference = draft.reference
+            assert reference is not None  # noqa: S101 - that is what is missing
+            if not confirmed and not len(self._table):
+                raise Unavailable("the platform is starting: no algorithms are known here yet") from None
+            if len(self._absent) >= REMEMBERED:
+                self._absent.clear()
+            self._absent[reference, draft.insider] = (self._table.changes, self._clock() + ABSENT_SECONDS)
+            raise _not_found(reference) from None
+
+    def _admit(self, draft: Draft, caller: Caller) -> Admission:
+        """Raises Missing when the algorithm is not found, Problem when the call is refused."""
+        headers = draft.headers
+        _check_caller(caller, headers)
+        path, _, query = draft.target.partition(b"?")
+        draft.reference = reference = _reference(path)
+        options = _options(query)
+        target = self._find(draft, caller, reference, sudo=options.sudo and caller.principal.is_admin)
+        admission = Admission(caller, str(reference), target, options, _media_type(headers), insider=draft.insider)
+        if caller.claims is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            key = (headers[b"authorization"], draft.target, headers.get(b"content-type", b""))
+            self._known[key] = admission
+        return admission
+
+    def _find(self, draft: Draft, caller: Caller, reference: Reference, *, sudo: bool) -> Target:
+        algorithm = self._table.find(reference)
+        target = None
+        if algorithm is not None:
+            draft.insider = sudo or caller.principal.belongs_to(algorithm.owner)
+            target = self._table.target(algorithm, reference.version, insider=draft.insider)
+        if algorithm is None or target is None:
+            changes, until = self._absent.get((reference, draft.insider), (-1, 0.0))
+            if changes == self._table.changes and until > self._clock():
+                raise _not_found(reference)
+            raise Missing
+        if not sudo:
+            if not caller.principal.permissions.allow_algo:
+                raise Forbidden("an admin key calls no algorithms; use a standard key, or the option sudo=true")
+            if not caller.may_call(algorithm.owner, algorithm.name):
+                raise Forbidden(f"this key may not call algo://{algorithm.owner}/{algorithm.name}")
+        return target
+
+
+def _check_caller(caller: Caller, headers: Headers) -> None:
+    """Raises Forbidden when the credential allows no calls, or none from where this one comes from."""
+    principal, claims = caller.principal, caller.claims
+    if claims is not None:
+        if not claims.may_chain:
+            raise Forbidden("this algorithm may not call algorithms")
+        if claims.depth >= MAX_DEPTH:
+            raise Forbidden(f"algorithms call one another {MAX_DEPTH} deep here, which is the limit")
+        return
+    if principal.kind is not PrincipalKind.ACCOUNT:
+        raise Forbidden("services do not call algorithms")
+    if not (principal.permissions.allow_algo or principal.admin_key):
+        raise Forbidden("this key may not call algorithms; use one that has 'allow_algo'")
+    origin = headers.get(b"origin")
+    if origin is None:
+        return
+    if not principal.permissions.allow_web_algo:
+        raise Forbidden("this key may not call algorithms from a browser; use one that has 'allow_web_algo'")
+    wanted = principal.permissions.referer_host
+    if wanted and wanted.lower() not in (_host(origin), _host(headers.get(b"referer", b""))):
+        raise Forbidden("this key may not call algorithms from this web site")
+
+
+def _host(url: bytes) -> str:
+    try:
+        return (urlsplit(url.decode("latin-1")).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _reference(path: bytes) -> Reference:
+    try:
+        return parse(unquote(path[len(PREFIX) :].decode("latin-1")))
+    except InvalidReference as error:
+        raise Invalid(str(error), code=2015) from None
+
+
+def _options(query: bytes) -> Options:
+    try:
+        return parse_options(query.decode("latin-1"))
+    except InvalidOption as error:
+        raise Invalid(str(error), code=2015) from None
+
+
+def _media_type(headers: Headers) -> str:
+    given = headers.get(b"content-type", b"").decode("latin-1")
+    media = media_type(given)
+    if media is None:
+        named = f"'{given[:80]}'" if given else "missing"
+        raise UnsupportedMedia(
+            f"the Content-Type is {named}; send text/plain, application/json or application/octet-stream"
+        )
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise UnsupportedMedia("send the input as it is, without a Content-Encoding")
+    return media
+
+
+def _not_found(reference: Reference) -> NotFound:
+    return NotFound(f"algorithm algo://{reference} not found", code=1000)
+
+
+def _request_head(options: Options, media: str, *, insider: bool) -> str:
+    words = []
+    if insider:
+        words = [FLAG_STDOUT, FLAG_TRACE] if options.stdout else [FLAG_TRACE]
+    if options.output is Output.RAW:
+        words.append(FLAG_RAW)
+    flags = f"{FLAGS}: {','.join(words)}\r\n" if words else ""
+    return f"POST {CALL_PATH} HTTP/1.1\r\nhost: replica\r\ncontent-type: {media}\r\n{flags}"

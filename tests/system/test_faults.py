@@ -1,0 +1,137 @@
+"""Five processes on a private broker and database: what goes on when one of them is gone, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.author import Author
+from tests.support.deployment import Separate
+from tests.support.postgres import Postgres
+from tests.support.rabbitmq import RabbitMQ
+
+ECHO = "def apply(input):\n    return input\n"
+PID = "import os\ndef apply(input):\n    return os.getpid()\n"
+
+
+@pytest.fixture(scope="module")
+def platform(postgres: Postgres, rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Separate]:
+    database = asyncio.run(postgres.create_database())
+    with Separate(tmp_path_factory.mktemp("faults"), database_url=database, bus_url=rabbitmq.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def author(platform: Separate, tmp_path_factory: pytest.TempPathFactory) -> Author:
+    admin = platform.admin
+    return Author(platform.url, admin["username"], admin["api_key"], tmp_path_factory.mktemp("author"))
+
+
+@pytest.fixture(scope="module")
+def echo(author: Author) -> str:
+    return author.deploy("echo", ECHO, scaling={"min_replicas": 1, "max_replicas": 1})
+
+
+def test_a_broker_restart_in_the_middle_of_builds_loses_no_job(
+    platform: Separate, author: Author, rabbitmq: RabbitMQ, echo: str
+) -> None:
+    commits = {}
+    for number in range(3):
+        name = f"during_{number}"
+        author.create(name)
+        commits[name] = author.push(name, {f"src/{name}.py": ECHO, "requirements.txt": ""})
+        if number == 1:
+            restart = threading.Thread(target=rabbitmq.restart)
+            restart.start()
+    assert author.result("echo", "while the broker is away") == "while the broker is away"
+    restart.join(60)
+    for name, commit in commits.items():
+        assert author.build(name, commit)["status"] == "succeeded"
+        author.publish(name)
+        assert author.result(name, 1) == 1
+
+
+def test_calls_go_on_while_everything_but_gateway_and_replicas_is_dead(
+    platform: Separate, author: Author, echo: str
+) -> None:
+    assert author.result("echo", 0) == 0
+    for name in ("worker", "deployer", "registry", "fakts"):
+        platform.signal(name, signal.SIGKILL)
+    for number in range(20):
+        assert author.result("echo", number) == number
+    refused = author.http.get(f"/v1/algorithms/{author.username}/echo")
+    assert refused.status_code in (502, 503)
+    assert refused.json()["error"]["message"]
+    platform.start()
+    platform.wait_until(
+        lambda: author.http.get(f"/v1/algorithms/{author.username}/echo").status_code == 200, "serve management again"
+    )
+    assert author.result("echo", "after") == "after"
+
+
+def test_a_worker_that_is_killed_takes_its_replicas_over_when_it_is_back(platform: Separate, author: Author) -> None:
+    author.deploy("pid", PID, scaling={"max_replicas": 1})
+    pid = author.result("pid", 0)
+    hosts = set(platform.replica_processes)
+    platform.signal("worker", signal.SIGKILL)
+    assert author.result("pid", 0) == pid
+    platform.start_service("worker")
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        assert author.result("pid", 0) == pid
+    assert hosts & set(platform.replica_processes)
+
+
+def test_a_second_worker_takes_replicas_and_when_it_is_lost_they_go_elsewhere(
+    platform: Separate, author: Author
+) -> None:
+    admin = {"authorization": f"Simple {platform.admin['admin_api_key']}"}
+    platform.start_service("worker", instance="worker2", CONSTELLATION_LISTEN_TCP="true")
+
+    def workers() -> list[dict[str, str]]:
+        listed = author.http.get("/admin/v1/workers", headers=admin)
+        return list(listed.json()["items"]) if listed.status_code == 200 else []
+
+    first = workers()[0]["id"]
+    platform.wait_until(lambda: len(workers()) == 2, "list the second worker")
+    assert author.http.post(f"/admin/v1/workers/{first}/drain", headers=admin).status_code in (200, 202, 204)
+    author.deploy("elsewhere", ECHO)
+    assert author.result("elsewhere", "over tcp") == "over tcp"
+    replicas = author.http.get("/admin/v1/replicas", params={"limit": 500}, headers=admin).json()["items"]
+    placed = {r["worker_id"] for r in replicas if r["name"] == "elsewhere" and r["state"] == "ready"}
+    assert placed
+    assert first not in placed
+
+    second = platform.processes["worker2"].pid
+    platform.signal("worker2", signal.SIGKILL)
+    for pid in _children_marked(platform.data_dir / "worker2"):
+        os.kill(pid, signal.SIGKILL)
+    platform.start_service("worker", instance="worker3")
+    platform.wait_until(lambda: _answer(author, "elsewhere"), "answer from another worker", 90)
+    assert second not in platform.replica_processes
+    assert author.http.delete(f"/admin/v1/workers/{first}/drain", headers=admin).status_code in (200, 202, 204)
+
+
+def _answer(author: Author, name: str) -> bool:
+    answer = author.call(name, 7, timeout=5)
+    return answer.status_code == 200 and answer.json().get("result") == 7
+
+
+def _children_marked(folder: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            if str(folder) in line:
+                found.append(int(entry.name))
+    return found
