@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +22,13 @@ FOLDER = Path(__file__).resolve().parent.parent / "examples" / "algorithms"
 CONFIGURATION = "algorithmia.conf"
 BUILD_SECONDS = 900.0
 PUSH_SECONDS = 60.0
+READY_SECONDS = 60.0
+_LOOK_SECONDS = 0.2
+_PASSING = (502, 503, 504)
 _LOG_TAIL = 2000
 
 Report = Callable[[str], None]
+Connect = Callable[[str, str], Api]
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ EXAMPLES = (
 )
 
 
-def publish_all(url: str, admin: Mapping[str, str], report: Report) -> dict[str, str]:
+def publish_all(url: str, admin: Mapping[str, str], report: Report, *, connect: Connect = Api) -> dict[str, str]:
     """Publish every example that is not published yet, callable by everybody.
 
     All are pushed before the first build is waited for, so builds can run side by side.
@@ -108,6 +113,7 @@ def publish_all(url: str, admin: Mapping[str, str], report: Report) -> dict[str,
         url: the platform's address.
         admin: `username` and `api_key` of the account that shall own them, as `admin.json` has them.
         report: told about progress, in one line each time.
+        connect: makes the client for an address and a key.
 
     Returns those that could not be published, with the reason. Raises nothing that the platform or the network does.
     """
@@ -116,8 +122,9 @@ def publish_all(url: str, admin: Mapping[str, str], report: Report) -> dict[str,
     failures: dict[str, str] = {}
     builds: dict[Example, str] = {}
     try:
-        with Api(url, admin["api_key"]) as api:
+        with connect(url, admin["api_key"]) as api:
             publisher = Publisher(api, admin["username"], report)
+            publisher.wait_ready()
             for example in EXAMPLES:
                 with _noted(failures, example):
                     if (build := publisher.push(example)) is not None:
@@ -125,7 +132,7 @@ def publish_all(url: str, admin: Mapping[str, str], report: Report) -> dict[str,
             for example, build in builds.items():
                 with _noted(failures, example):
                     publisher.publish(example, build)
-    except ApiError as error:  # the address or the key cannot be used at all
+    except ApiError as error:  # nobody answers there, or not to this key
         return {one.name: str(error) for one in EXAMPLES}
     return failures
 
@@ -137,6 +144,19 @@ class Publisher:
         self._api = api
         self._owner = owner
         self._report = report
+
+    def wait_ready(self) -> None:
+        """Return once the platform answers: just after a start, its services may not have found one another."""
+        end = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                next(self._api.algorithms(self._owner), None)
+            except ApiError as error:
+                if error.status not in _PASSING or time.monotonic() > end:
+                    raise
+                time.sleep(_LOOK_SECONDS)
+            else:
+                return
 
     def push(self, example: Example) -> str | None:
         """Have an example built. Returns the id of its build; None when there is nothing left to do."""

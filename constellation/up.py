@@ -116,14 +116,8 @@ async def _one(
 
 async def _embedded(stack: AsyncExitStack, folder: Path) -> str:
     postgres = EmbeddedPostgres(folder / "postgres")
-
-    def start() -> str:
-        url = postgres.start()
-        folder.chmod(data_dir.MODE)  # the server opens the way to its folder wider than that
-        return url
-
     stack.push_async_callback(asyncio.to_thread, postgres.stop)
-    return await asyncio.to_thread(start)
+    return await asyncio.to_thread(postgres.start)
 
 
 def _report_to(failed: asyncio.Future[None]) -> Callable[[asyncio.Task[None]], None]:

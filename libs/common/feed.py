@@ -85,7 +85,7 @@ class FeedPublisher:
                 index_elements=["name", "key"], set_={"version": version, "body": statement.excluded.body}
             )
         )
-        after_commit(session, self.loop.wake)
+        after_commit(session, lambda: self._tell(name, version))
 
     async def page(self, name: str, *, since: int, epoch: str = "", wait: float = 0.0) -> FeedPage:
         """Changes after `since`, waiting up to `wait` seconds (at most 30) for the first."""
@@ -113,10 +113,13 @@ class FeedPublisher:
     async def _lock_version(self, session: AsyncSession, name: str) -> int:
         """The feed's version, its row locked until the commit. Taken first, so that publishers never deadlock."""
         versions = self._versions
-        first = insert(versions).values(name=name, epoch=str(uuid4()), version=0)
-        await session.execute(first.on_conflict_do_nothing())
-        locked = await session.execute(select(versions.version).where(versions.name == name).with_for_update())
-        return locked.scalar_one()
+        locking = select(versions.version).where(versions.name == name).with_for_update()
+        locked = (await session.execute(locking)).scalar_one_or_none()
+        if locked is None:
+            first = insert(versions).values(name=name, epoch=str(uuid4()), version=0)
+            await session.execute(first.on_conflict_do_nothing())
+            locked = (await session.execute(locking)).scalar_one()
+        return locked
 
     async def _read(self, name: str, since: int, epoch: str) -> FeedPage:
         versions, entries = self._versions, self._entries
@@ -152,8 +155,16 @@ class FeedPublisher:
         known = {row.name: row.version for row in rows}
         if known != self._known:
             self._known = known
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self._wake()
+
+    def _tell(self, name: str, version: int) -> None:
+        """What was just published here is committed."""
+        self._known[name] = max(version, self._known.get(name, 0))
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 class Fetch(Protocol):
@@ -214,8 +225,9 @@ class FeedFollower:
         failures = 0
         while True:
             asked = time.monotonic()
+            patience = 0.0 if failures or not self.complete else wait  # an empty first copy is one, too
             try:
-                page = await self._fetch(since=self.version, epoch=self.epoch, wait=0.0 if failures else wait)
+                page = await self._fetch(since=self.version, epoch=self.epoch, wait=patience)
             except Exception as error:  # whatever the publisher or the way to it has: the copy stays
                 failures += 1
                 level = log.warning if failures in (1, 10) else log.debug

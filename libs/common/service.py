@@ -91,9 +91,7 @@ async def runtime(
             bus = await stack.enter_async_context(open_bus(member.configuration.bus_url))
         app.state.bus = bus
         directory = Directory()
-        await member.offer(
-            Alias(id=f"{name}-{member.instance_id}", host=settings.advertised, port=settings.port)
-        )
+        await member.offer(Alias(id=f"{name}-{member.instance_id}", host=settings.advertised, port=settings.port))
         await member.wait_for("fakts")
         identity = await stack.enter_async_context(
             follow(http, member, "fakts", IDENTITY_FEED, directory.apply, settings)

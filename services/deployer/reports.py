@@ -75,13 +75,12 @@ class Reports:
         A report that a later one overtook is not taken.
         """
         words = _words(report)
-        fresh = insert(Worker).values(
-            id=worker_id, lease_until=now + self._lease, joined_at=now, draining=False, **words
-        )
-        added = await session.execute(fresh.on_conflict_do_nothing().returning(Worker.id))
-        if added.scalar_one_or_none() is not None:
+        row = await session.get(Worker, worker_id, with_for_update=True)
+        if row is None:
+            fresh = insert(Worker).values(id=worker_id, lease_until=now + self._lease, joined_at=now, **words)
+            await session.execute(fresh.on_conflict_do_nothing())
+            await session.get_one(Worker, worker_id, with_for_update=True)
             return True, True
-        row = await session.get_one(Worker, worker_id, with_for_update=True, populate_existing=True)
         if report.run and row.run == report.run and report.sequence <= row.sequence:
             log.info("report_overtaken", worker_id=worker_id, sequence=report.sequence, known=row.sequence)
             return False, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -52,6 +53,11 @@ class FaktsSettings(ServiceSettings):
     signing_key_grace_seconds: float = Field(default=3600, ge=0)
     """How long a key is published after the last token that it signed has expired."""
 
+    @field_validator("bus_url", "blob_url", "public_url", "master_key", "admin_password", "admin_file", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        return value or None
+
     @field_validator("join_token")
     @classmethod
     def _long_enough(cls, token: SecretStr) -> SecretStr:
@@ -62,7 +68,7 @@ class FaktsSettings(ServiceSettings):
     @field_validator("public_url")
     @classmethod
     def _an_origin(cls, url: str | None) -> str | None:
-        if not url:
+        if url is None:
             return None
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:

@@ -15,7 +15,7 @@ from libs.common.contracts.runner import BINARY, JSON, TEXT
 DEFAULT_TIMEOUT = 300.0
 MAX_TIMEOUT = 3000.0
 MAX_QUERY = 4096
-_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 _TRUE = frozenset({"true", "1"})
 _MEDIA = {TEXT: TEXT, "application/text": TEXT, JSON: JSON, BINARY: BINARY}
 

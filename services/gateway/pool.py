@@ -1,7 +1,8 @@
 """The replicas of each revision, and the calls that wait for one.
 
-A revision's queue is bounded and first come, first served. A replica is sent no more calls at a time than it runs, so
-that a call which has to wait waits here, where it can still go to any replica, or be given up.
+A revision's queue is bounded and first come, first served. A replica is sent no more calls at a time than it runs (or
+a few more if it is very fast, see `router.py`), so that a call which has to wait waits here, where it can still go to
+any replica, or be given up.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from libs.common.contracts.replicas import Route
 from libs.common.problems import TooMany, Unavailable
 from services.gateway.answers import StartFailed
 from services.gateway.replica import Replica, ReplicaConnection, is_reachable
-from services.gateway.router import choose, has_room
+from services.gateway.router import choose, choose_ahead, has_room_ahead
 
 if TYPE_CHECKING:
     from services.gateway.call import Call
@@ -54,7 +55,7 @@ class Pool:
 
     def submit(self, call: Call) -> None:
         """Give the call to a replica, or let it wait for one. Raises TooMany when too many wait."""
-        replica = None if self.waiting else choose(self.replicas, self._pools.clock(), random.random)
+        replica = None if self.waiting else self._choose()
         if replica is None and len(self.waiting) >= self._pools.queue_limit:
             raise TooMany(f"{len(self.waiting)} calls of this algorithm wait already; try again later")
         self.active += 1
@@ -78,7 +79,7 @@ class Pool:
         replica.outstanding -= 1
         if not keep:
             connection.close()
-        elif self.waiting and not replica.gone and has_room(replica, self._pools.clock()):
+        elif self.waiting and not replica.gone and has_room_ahead(replica, self._pools.clock()):
             call, _ = self.waiting.popitem(last=False)
             replica.outstanding += 1
             call.send(connection)
@@ -110,7 +111,7 @@ class Pool:
     def dispatch(self) -> None:
         """Send what waits, as far as there is room."""
         while self.waiting:
-            replica = choose(self.replicas, self._pools.clock(), random.random)
+            replica = self._choose()
             if replica is None:
                 return
             call, _ = self.waiting.popitem(last=False)
@@ -149,6 +150,10 @@ class Pool:
                     break
                 call.fail(StartFailed(self.failure))
         self.dispatch()
+
+    def _choose(self) -> Replica | None:
+        now = self._pools.clock()
+        return choose(self.replicas, now, random.random) or choose_ahead(self.replicas, now, random.random)
 
     def _wait(self, call: Call, *, first: bool = False) -> None:
         call.queued = self._pools.clock()

@@ -102,7 +102,6 @@ class BackendAnswer(Response):
                 if feeding.done():
                     feeding.result()
                 await answering
-                await self._consumed.wait()
             finally:
                 feeding.cancel()
                 answering.cancel()
@@ -147,6 +146,7 @@ class BackendAnswer(Response):
             code = await process.wait()
             if code != 0:
                 log.info("git_backend_failed", code=code, reason=logs.redact(await complaints))
+            await self._consumed.wait()
         finally:
             complaints.cancel()
             await asyncio.gather(complaints, return_exceptions=True)

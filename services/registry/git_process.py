@@ -39,7 +39,6 @@ def policy(limit_bytes: int) -> dict[str, str]:
         "core.fsyncMethod": "batch",
         "core.hooksPath": os.devnull,
         "core.logAllRefUpdates": "false",
-        "fetch.fsckObjects": "true",
         "gc.autoDetach": "false",
         "http.receivepack": "true",
         "http.uploadpack": "true",

@@ -151,16 +151,31 @@ async def test_a_queue_that_the_broker_withholds_is_an_outage_until_it_is_free(
     assert seen.numbers == [2]
 
 
-async def test_a_failed_job_that_cannot_be_set_aside_comes_again(
-    rabbitmq: RabbitMQ, bus: Bus, namespace: str
+async def test_a_failed_job_is_held_while_it_cannot_be_set_aside(
+    rabbitmq: RabbitMQ,
+    bus: Bus,
+    namespace: str,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     seen = Recorder(fails=1)
     async with bus.consume("q", seen, accepts=[Job]):
         async with await aio_pika.connect(rabbitmq.url) as owner, owner.channel() as channel:
             await channel.declare_queue(f"{namespace}.q.retry.20", exclusive=True)
             await bus.send("q", Job(number=1))
-            await eventually(lambda: len(seen.numbers) > 1)
-        await eventually(lambda: seen.deliveries[-1].attempt == 2)
+            await eventually(lambda: "message_not_set_aside" in capsys.readouterr().out + caplog.text)
+            assert seen.numbers == [1]
+        await eventually(lambda: [one.attempt for one in seen.deliveries] == [1, 2])
+
+
+async def test_an_exchange_of_another_kind_is_waited_for(
+    rabbitmq: RabbitMQ, other: AbstractChannel, namespace: str
+) -> None:
+    await other.declare_exchange(f"{namespace}.events", aio_pika.ExchangeType.FANOUT, durable=True)
+    async with open_bus(rabbitmq.url, FAST, namespace=namespace) as bus:
+        assert not bus.ready
+        await other.exchange_delete(f"{namespace}.events")
+        await eventually(lambda: bus.ready)
 
 
 async def _consume_one(bus: Bus, seen: Recorder) -> None:

@@ -126,6 +126,28 @@ async def test_jobs_whose_link_is_cut_under_their_handlers_come_again(proxy: Tcp
     assert blocker.cancelled == []
 
 
+async def test_a_consumer_that_leaves_does_not_handle_again_what_came_again(
+    proxy: TcpProxy, open_through: Open
+) -> None:
+    blocker, accepted = Blocker(), 0
+    async with open_through(FAST) as bus:
+        async with bus.consume("q", blocker, accepts=[Job]):
+            await bus.send("q", Job(number=1))
+            await eventually(lambda: blocker.inside == [1])
+            accepted = proxy.accepted
+            await proxy.cut()
+            await eventually(lambda: not bus.ready)
+            await proxy.mend()
+            await eventually(lambda: bus.ready and proxy.accepted >= accepted + 2)
+            async with bus.consume("other", Recorder(), accepts=[Job]):
+                pass
+            asyncio.get_running_loop().call_later(0.2, blocker.release.set)
+        assert blocker.done == [1]
+        seen = Recorder()
+        async with bus.consume("q", seen, accepts=[Job]):
+            await eventually(lambda: seen.numbers == [1])
+
+
 async def test_a_job_goes_to_another_consumer_when_the_link_of_its_first_is_cut(
     rabbitmq: RabbitMQ, proxy: TcpProxy
 ) -> None:
@@ -158,6 +180,8 @@ async def test_sending_during_an_outage_is_refused_in_time(proxy: TcpProxy, open
                 await bus.requeue("q")
             with pytest.raises(BusUnavailable):
                 await bus.drop("q")
+            async with bus.consume("q", Recorder(), accepts=[Job]):
+                pass
         await proxy.mend()
         await eventually(lambda: bus.ready)
         await bus.send("q", Job(number=3))

@@ -8,7 +8,8 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 
@@ -33,6 +34,14 @@ class Author:
         self.key = key
         self._folder = folder
         self.http = httpx.Client(base_url=url, headers={"authorization": f"Simple {key}"}, timeout=120.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.http.close()
 
     def create(self, name: str, **settings: Any) -> dict[str, Any]:
         body = {"name": name, "details": {"label": name}, "settings": {**SETTINGS, **settings}}

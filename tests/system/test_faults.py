@@ -29,9 +29,10 @@ def platform(postgres: Postgres, rabbitmq: RabbitMQ, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture(scope="module")
-def author(platform: Separate, tmp_path_factory: pytest.TempPathFactory) -> Author:
+def author(platform: Separate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Author]:
     admin = platform.admin
-    return Author(platform.url, admin["username"], admin["api_key"], tmp_path_factory.mktemp("author"))
+    with Author(platform.url, admin["username"], admin["api_key"], tmp_path_factory.mktemp("author")) as author:
+        yield author
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_a_second_worker_takes_replicas_and_when_it_is_lost_they_go_elsewhere(
     author.deploy("elsewhere", ECHO)
     assert author.result("elsewhere", "over tcp") == "over tcp"
     replicas = author.http.get("/admin/v1/replicas", params={"limit": 500}, headers=admin).json()["items"]
-    placed = {r["worker_id"] for r in replicas if r["name"] == "elsewhere" and r["state"] == "ready"}
+    placed = {r["worker_id"] for r in replicas if r["algorithm"].endswith("/elsewhere") and r["actual"] == "ready"}
     assert placed
     assert first not in placed
 

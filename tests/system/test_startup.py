@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,8 @@ def refused(*arguments: str) -> str:
 
 
 def test_ctrl_c_leaves_no_process_and_the_next_start_has_all_data(up: Up, tmp_path: Path) -> None:
-    with up:
-        author = author_of(up, tmp_path)
+    with up, ExitStack() as stack:
+        author = stack.enter_context(author_of(up, tmp_path))
         author.deploy("echo", ECHO)
         assert author.result("echo", 1) == 1
         admin = up.admin
@@ -53,8 +54,8 @@ def test_ctrl_c_leaves_no_process_and_the_next_start_has_all_data(up: Up, tmp_pa
 
 
 def test_after_kill_9_of_everything_the_next_start_has_all_data(up: Up, tmp_path: Path) -> None:
-    with up:
-        author = author_of(up, tmp_path)
+    with up, ExitStack() as stack:
+        author = stack.enter_context(author_of(up, tmp_path))
         author.deploy("echo", ECHO)
         assert author.result("echo", 1) == 1
         database = int((up.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
@@ -67,8 +68,8 @@ def test_after_kill_9_of_everything_the_next_start_has_all_data(up: Up, tmp_path
 
 
 def test_replicas_that_outlived_a_kill_are_taken_over_and_end_with_the_platform(up: Up, tmp_path: Path) -> None:
-    with up:
-        author = author_of(up, tmp_path)
+    with up, ExitStack() as stack:
+        author = stack.enter_context(author_of(up, tmp_path))
         author.deploy("pid", "import os\ndef load():\n    pass\ndef apply(input):\n    return os.getppid() or 1\n")
         before = sorted(up.replica_processes)
         up.kill()

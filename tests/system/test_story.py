@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -43,9 +44,10 @@ def apply(input):
 
 
 @pytest.fixture(scope="module")
-def author(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Author:
+def author(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Author]:
     admin = deployment.admin
-    return Author(deployment.url, admin["username"], admin["api_key"], tmp_path_factory.mktemp("author"))
+    with Author(deployment.url, admin["username"], admin["api_key"], tmp_path_factory.mktemp("author")) as author:
+        yield author
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +219,7 @@ def test_replicas_go_when_nobody_calls_and_come_back_with_the_next_call(
 
     def running() -> int:
         replicas = author.http.get("/admin/v1/replicas", params={"limit": 500}, headers=admin).json()["items"]
-        return sum(r["name"] == "brief" and r["state"] not in ("stopped", "failed") for r in replicas)
+        return sum(r["algorithm"].endswith("/brief") and r["actual"] not in ("stopped", "failed") for r in replicas)
 
     deployment.wait_until(lambda: running() == 0, "stop idle replicas", 30)
     assert author.result("brief", 2) == 2

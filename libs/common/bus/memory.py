@@ -97,8 +97,7 @@ class _Queue:
         self._dispatch()
 
     def unsubscribe(self, subscription: Subscription[Any]) -> None:
-        if subscription in self._subscriptions:
-            self._subscriptions.remove(subscription)
+        self._subscriptions.remove(subscription)
 
     @property
     def used(self) -> bool:

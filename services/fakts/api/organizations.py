@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from fastapi import Response
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, Field
 
 from libs.common import web
 from libs.common.auth import Caller, account_only, admin_only, manager_only
@@ -26,8 +26,6 @@ administration = web.router(admin_only)
 insiders = web.router(account_only)
 owners = web.router(manager_only)
 
-TypeId = Annotated[UUID | None, BeforeValidator(lambda value: value or None)]
-
 
 class OrganizationBody(BaseModel):
     org_name: str | None = None
@@ -38,7 +36,7 @@ class OrganizationBody(BaseModel):
     external_id: ExternalName | None = None
     external_admin_group: ExternalName | None = None
     external_member_group: ExternalName | None = None
-    type_id: TypeId = None
+    type_id: UUID | None = None
 
     def profile(self) -> Profile:
         """Raises Invalid when a member is missing that every organization has."""

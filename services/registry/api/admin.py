@@ -3,23 +3,25 @@ their owner, each seeing their own."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Request
-from pydantic import BaseModel, ConfigDict
+from fastapi import Depends, Query, Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from libs.common import web
 from libs.common.auth import Caller, account_only, admin_only
 from libs.common.contracts.identity import Principal
 from libs.common.db import Session
-from libs.common.problems import Invalid, NotFound
+from libs.common.problems import NotFound
 from services.registry import access, algorithms, audit, build_logs, builds, calls, pages, store, versions, views
 from services.registry.access import NoSuchAlgorithm
 from services.registry.algorithm_settings import ScalingChange
-from services.registry.api.requests import Parts, body, flag, links, paging
+from services.registry.api.requests import Parts, links
 from services.registry.models import Build
+from services.registry.pages import Paging
 
 routes = web.router(account_only)
 administrators = web.router(admin_only)
@@ -27,6 +29,20 @@ administrators = web.router(admin_only)
 ALGORITHM = "/admin/v1/algorithms/{algorithm_id:uuid}"
 BUILD = "/admin/v1/builds/{build_id:uuid}"
 MAX_WAIT = 25.0
+_LOOK_EVERY = 1.0
+
+Word = Annotated[str | None, Query(max_length=1000, pattern=r"^[^\x00]*$")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which page of a list is asked for."""
+
+    limit: str | None = None
+    cursor: str | None = None
+
+
+AskedPage = Annotated[Asked, Depends()]
 
 
 class ScalingPatch(BaseModel):
@@ -38,11 +54,12 @@ class ScalingPatch(BaseModel):
 
 
 @routes.get("/admin/v1/algorithms")
-async def list_algorithms(request: Request, who: Caller, session: Session) -> dict[str, Any]:
-    """Algorithms by owner and name; `owner` and `q` choose among them."""
-    query = request.query_params
-    asked = paging(request, pages.text, pages.text, marker="cursor")
-    page = await algorithms.page(session, asked, who, owner=_text(query.get("owner")), search=_text(query.get("q")))
+async def list_algorithms(
+    request: Request, who: Caller, session: Session, asked: AskedPage, *, owner: Word = None, q: Word = None
+) -> dict[str, Any]:
+    """Algorithms by owner and name: of one owner, or with a text in `OWNER/NAME`."""
+    paging = Paging.parse(asked.limit, asked.cursor, pages.text, pages.text)
+    page = await algorithms.page(session, paging, who, owner=owner or None, search=q)
     address = links(request)
     return views.admin_listing(
         page, lambda row: views.algorithm(row, address, insider=access.insider(who, row.owner))
@@ -59,12 +76,11 @@ async def get_algorithm(request: Request, algorithm_id: UUID, who: Caller, sessi
 
 @routes.patch(ALGORITHM)
 async def scale_algorithm(
-    request: Request, algorithm_id: UUID, who: Caller, parts: Parts, session: Session
+    request: Request, algorithm_id: UUID, asked: ScalingPatch, who: Caller, *, parts: Parts, session: Session
 ) -> dict[str, Any]:
     """Change how many replicas an algorithm has."""
     row = await store.by_id(session, algorithm_id)
     access.check_manages(who, row.owner, known=await store.is_public(session, row.id))
-    asked = await body(request, ScalingPatch)
     row = await parts.algorithms.scale(session, row.id, asked.scaling, who)
     newest = await versions.newest(session, row.id, insider=True)
     return views.algorithm(row, links(request), newest, insider=True)
@@ -76,10 +92,16 @@ async def get_build(build_id: UUID, who: Caller, session: Session) -> dict[str, 
 
 
 @routes.get(f"{BUILD}/log")
-async def get_build_log(request: Request, build_id: UUID, who: Caller, parts: Parts) -> dict[str, Any]:
-    """The log from `offset` on, also of a build that runs. With `wait` (seconds) the answer waits for more."""
-    offset = int(_number(request, "offset", 0, 1 << 40))
-    wait = _number(request, "wait", 0, MAX_WAIT)
+async def get_build_log(
+    request: Request,
+    build_id: UUID,
+    who: Caller,
+    parts: Parts,
+    *,
+    offset: Annotated[int, Query(ge=0, lt=1 << 31)] = 0,
+    wait: Annotated[float, Query(ge=0, le=MAX_WAIT)] = 0.0,
+) -> dict[str, Any]:
+    """The log from character `offset` on, also of a build that runs: waits up to `wait` seconds for more."""
     with parts.signals.watch(build_id) as watch:
         while True:
             async with parts.database.transaction() as session:
@@ -88,8 +110,8 @@ async def get_build_log(request: Request, build_id: UUID, who: Caller, parts: Pa
             finished = build.state in builds.FINAL and part.next_offset >= build.log_length
             if part.text or finished or wait <= 0 or await request.is_disconnected():
                 break
-            await watch.news(min(wait, 1.0))
-            wait -= 1.0
+            await watch.news(min(wait, _LOOK_EVERY))
+            wait -= _LOOK_EVERY
     return {
         "build_id": str(build_id),
         "status": views.build_details(build)["status"],
@@ -102,78 +124,48 @@ async def get_build_log(request: Request, build_id: UUID, who: Caller, parts: Pa
 
 
 @administrators.get("/admin/v1/calls")
-async def list_calls(request: Request, session: Session) -> dict[str, Any]:
-    """Recent calls, newest first; `account`, `algorithm_id`, `errors` and `since` choose among them."""
-    query = request.query_params
+async def list_calls(
+    session: Session,
+    asked: AskedPage,
+    *,
+    account: Word = None,
+    algorithm_id: UUID | None = None,
+    errors: bool = False,
+    since: AwareDatetime | None = None,
+) -> dict[str, Any]:
+    """Recent calls, newest first: of an account, of an algorithm, those that failed, those since a moment."""
+    paging = Paging.parse(asked.limit, asked.cursor, _moment, pages.text)
     page = await calls.entries(
-        session,
-        paging(request, _moment, pages.text, marker="cursor"),
-        account=_text(query.get("account")),
-        algorithm_id=_uuid(query.get("algorithm_id")),
-        errors=bool(flag(request, "errors")),
-        since=_since(query.get("since")),
+        session, paging, account=account or None, algorithm_id=algorithm_id, errors=errors, since=since
     )
     return views.admin_listing(page, views.call)
 
 
 @administrators.get("/admin/v1/audit")
-async def list_audit(request: Request, session: Session) -> dict[str, Any]:
-    """Administrative acts, newest first; `actor`, `action` and `subject` choose among them."""
-    query = request.query_params
-    page = await audit.entries(
-        session,
-        paging(request, pages.number, marker="cursor"),
-        actor=_text(query.get("actor")),
-        action=_text(query.get("action")),
-        subject=_text(query.get("subject")),
-    )
+async def list_audit(
+    session: Session, asked: AskedPage, *, actor: Word = None, action: Word = None, subject: Word = None
+) -> dict[str, Any]:
+    """Administrative acts, newest first: of an actor, of a kind, on a subject."""
+    paging = Paging.parse(asked.limit, asked.cursor, pages.number)
+    page = await audit.entries(session, paging, actor=actor or None, action=action or None, subject=subject or None)
     return views.admin_listing(page, views.audit_entry)
 
 
 async def _build(session: Session, build_id: UUID, who: Principal) -> Build:
     """Raises NotFound, also for those who do not belong to the owner."""
     build = await session.get(Build, build_id)
-    if build is None:
-        raise NotFound(f"there is no build {build_id}", code=builds.BUILD_CODE)
     try:
-        access.check_insider(who, (await store.by_id(session, build.algorithm_id)).owner)
+        if build is not None:
+            access.check_insider(who, (await store.by_id(session, build.algorithm_id)).owner)
+            return build
     except NoSuchAlgorithm:
-        raise NotFound(f"there is no build {build_id}", code=builds.BUILD_CODE) from None
-    return build
+        pass
+    raise NotFound(f"there is no build {build_id}", code=builds.BUILD_CODE)
 
 
-def _number(request: Request, name: str, least: float, most: float) -> float:
-    text = request.query_params.get(name) or "0"
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not least <= number <= most:
-        raise Invalid(f"'{name}' must be a number from {least:g} to {most:g}")
-    return number
-
-
-def _text(value: str | None) -> str | None:
-    if value is not None and "\0" in value:
-        raise Invalid("text must not contain NUL characters")
-    return value or None
-
-
-def _uuid(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        raise Invalid(f"'{text}' is no id") from None
-
-
-def _since(text: str | None) -> datetime | None:
-    try:
-        return _moment(text) if text else None
-    except ValueError:
-        raise Invalid("'since' must be a moment such as 2026-01-31T12:00:00Z") from None
-
-
-def _moment(text: Any) -> datetime:
-    """Raises ValueError. Without an offset UTC is meant."""
-    found = datetime.fromisoformat(str(text))
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+def _moment(part: Any) -> datetime:
+    """A part of a cursor that is a moment. Raises ValueError."""
+    found = datetime.fromisoformat(str(part))
+    if found.tzinfo is None:
+        raise ValueError("not a moment")
+    return found

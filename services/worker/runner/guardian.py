@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 
 from . import endings, processes, protocol, state
@@ -75,6 +76,11 @@ class Guardian:
         self._state.write(state.STARTING)
         try:
             self._open()
+        except OSError as error:
+            print(error, file=sys.stderr)  # noqa: T201 - where the worker looks when there is no state file
+            self._state.write(state.FAILED, str(error))
+            return 1
+        try:
             self._start_host()
             while self._exit is None:
                 self._loop.turn(self._next_look())

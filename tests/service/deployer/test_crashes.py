@@ -101,7 +101,7 @@ class MortalWorld(World):
     async def step(self, seconds: float = 1.0, *, silent: Any = ()) -> None:
         self.clock.forward(seconds)
         await self.doing(lambda: self.deployer.call(self.calls))
-        await self.doing(lambda: self.deployer.reconcile())
+        await self.doing(self.deployer.reconcile)
         for worker in self.workers:
             if worker not in silent:
                 await self.doing(lambda worker=worker: self._report(worker))  # type: ignore[misc]

@@ -54,6 +54,7 @@ async def test_what_cannot_be_an_organization_is_refused_in_words(fakts: Running
         ({**FIELDS, "org_name": "x", "external_id": "one"}, 409, 3101),
         ({**FIELDS, "org_name": "x", "type_id": str(uuid4())}, 400, 6001),
         ({**FIELDS, "org_name": "x", "type_id": "basic"}, 400, 6001),
+        ({**FIELDS, "org_name": "x", "type_id": ""}, 400, 6001),
     ]
     for body, status, code in cases:
         assert error(await fakts.ask("POST", "/v1/organizations", status, json=body)) == code, body

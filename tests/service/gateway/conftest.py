@@ -28,7 +28,12 @@ class Platform:
     """A gateway and its surroundings. `joe` has a key; `joe/echo` runs on what `replica` starts."""
 
     def __init__(
-        self, stack: AsyncExitStack, folder: Path, fakts: FaktsDouble, registry: RegistryDouble, deployer: DeployerDouble
+        self,
+        stack: AsyncExitStack,
+        folder: Path,
+        fakts: FaktsDouble,
+        registry: RegistryDouble,
+        deployer: DeployerDouble,
     ) -> None:
         self._stack = stack
         self.folder = folder
@@ -64,7 +69,9 @@ class Platform:
     async def start(self, **settings: Any) -> str:
         return await self._stack.enter_async_context(self.serving(**settings))
 
-    async def replica(self, algorithm: CatalogEntry | None = None, *, tcp: bool = False, **members: Any) -> ReplicaDouble:
+    async def replica(
+        self, algorithm: CatalogEntry | None = None, *, tcp: bool = False, **members: Any
+    ) -> ReplicaDouble:
         """A replica of an algorithm's newest revision, not routed yet."""
         double = ReplicaDouble(**members)
         await self._stack.enter_async_context(double.serve(self.folder, tcp=tcp))
@@ -76,7 +83,9 @@ class Platform:
         self.route(double, algorithm=algorithm)
         return double
 
-    def route(self, *doubles: ReplicaDouble, algorithm: CatalogEntry | None = None, failure: str | None = None) -> None:
+    def route(
+        self, *doubles: ReplicaDouble, algorithm: CatalogEntry | None = None, failure: str | None = None
+    ) -> None:
         revision = (algorithm or self.echo).revisions[-1]
         self.deployer.route(revision.id, *(double.route for double in doubles), failure=failure)
 

@@ -158,7 +158,12 @@ def envelope(result: Any, request_id: str = "", *, outcome: str = "ok", status: 
 
 
 def answer(
-    body: bytes, *, outcome: str = "ok", status: str = "200 OK", content_type: str = "application/json", more: str = ""
+    body: bytes,
+    *,
+    outcome: str = "ok",
+    status: str = "200 OK",
+    content_type: str = "application/json",
+    more: str = "",
 ) -> bytes:
     head = (
         f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n"

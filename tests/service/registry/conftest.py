@@ -220,7 +220,7 @@ async def start(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Starter]:
             listener = bound()
             values = RegistrySettings(
                 fakts_url=fakts.url,
-                join_token=fakts.join_token,  # type: ignore[arg-type]
+                join_token=fakts.join_token,
                 port=listener.getsockname()[1],
                 data_dir=tmp_path / "data",
                 **settings,

@@ -153,7 +153,8 @@ async def test_secrets_errors_environments_and_the_rest(platform: Platform) -> N
 async def test_others_are_told_that_there_is_nothing(platform: Platform) -> None:
     await platform.create()
     program = """
-        answer = [algorithm.exists(), refused(algorithm.info), refused(algorithm.get_builds), refused(algorithm.publish)]
+        calls = (algorithm.info, algorithm.get_builds, algorithm.publish)
+        answer = [algorithm.exists(), *(refused(call) for call in calls)]
     """
     exists, *refusals = await run(platform, "2.0.5", program, key="ann")
     assert exists is False

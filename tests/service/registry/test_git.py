@@ -204,12 +204,15 @@ class TestTransfer:
             clone = await platform.clone().start()
             await clone.commit("big.bin", os.urandom(2 << 20))
             commit = await clone.git("rev-parse", "HEAD")
-            pack = subprocess.run(
-                ["git", "pack-objects", "--stdout", "--revs"],
-                cwd=clone.folder,
-                input=f"{commit}\n^{before}\n".encode(),
-                capture_output=True,
-                check=True,
+            pack = (
+                await asyncio.to_thread(
+                    subprocess.run,
+                    ["git", "pack-objects", "--stdout", "--revs"],
+                    cwd=clone.folder,
+                    input=f"{commit}\n^{before}\n".encode(),
+                    capture_output=True,
+                    check=True,
+                )
             ).stdout
             line = f"{before} {commit} refs/heads/master\0report-status".encode()
             body = f"{len(line) + 4:04x}".encode() + line + b"0000" + pack
@@ -265,6 +268,21 @@ class TestEnds:
                 assert answer.startswith(b"HTTP/1.1 504")
                 assert b"content-type: text/plain" in answer
             assert not processes(platform.folder / "data/git")
+
+    async def test_a_client_that_sends_without_end_is_stopped_though_git_gave_up_before(self, start: Starter) -> None:
+        async with start(git_limit_mib=1) as platform:
+            await platform.create()
+
+            async def nonsense() -> AsyncIterator[bytes]:
+                for _ in range(64):
+                    yield b"nonsense" * 8192
+
+            asking = platform.ask(
+                "POST", "/git/joe/hello.git/git-receive-pack", content=nonsense(), headers={"content-type": PUSH}
+            )
+            answers = await asyncio.gather(asyncio.wait_for(asking, 20), return_exceptions=True)
+            assert not isinstance(answers[0], TimeoutError)
+            assert await eventually(lambda: not processes(platform.folder / "data/git"))
 
     async def test_git_sees_nothing_of_the_services_environment(
         self, start: Starter, monkeypatch: pytest.MonkeyPatch

@@ -101,7 +101,7 @@ class TestDeathInBetween:
     """The registry dies after git received a push, and before its build was requested."""
 
     async def arrive(self, platform: Platform) -> str:
-        """Leave behind what a registry leaves that dies then: the row of the push, and the commit in the repository."""
+        """Leave behind what a registry leaves that dies then: the row of the push, and the commit on disk."""
         created = await platform.ok("GET", "/v1/algorithms/joe/hello")
         registry, algorithm_id = platform.registry, UUID(created["id"])
         clone = await platform.clone().start()

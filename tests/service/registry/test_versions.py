@@ -127,7 +127,7 @@ class TestPublishing:
         assert await platform.refused("POST", path, "ann", json={}) == (404, 1000)
         assert (await platform.publish("hello", "acme", "eve"))["version_info"]["semantic_version"] == "0.1.0"
         await another(platform, "hello", "acme")
-        public["version_info"] = {"version_type": "major"}  # type: ignore[dict-item]
+        public["version_info"] = {"version_type": "major"}
         answer = await platform.ok("POST", path, "joe", json=public)
         assert answer["settings"]["algorithm_callability"] == "public"
 

@@ -76,12 +76,14 @@ class TestParsing:
 
     @given(text=st.text(max_size=60))
     def test_any_text_is_a_reference_or_is_refused_with_a_reason(self, text: str) -> None:
+        parsed: Reference | None = None
+        reason = ""
         try:
             parsed = parse(text)
         except InvalidReference as refused:
-            assert str(refused)
-        else:
-            assert parsed.is_id or all(NAME.fullmatch(part) for part in parsed.algorithm.split("/"))
+            reason = str(refused)
+        legal = parsed and (parsed.is_id or all(NAME.fullmatch(part) for part in parsed.algorithm.split("/")))
+        assert legal if parsed else reason
 
     @pytest.mark.parametrize(
         ("text", "reason"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from libs.common.contracts.catalog import Language
@@ -76,10 +78,10 @@ def test_a_successor_fits_in_the_place_of_what_ends_there() -> None:
 
 
 def test_room_is_coming_where_enough_drains() -> None:
-    full = {"used_mib": 1000, "used_slots": 10}
-    assert not Fleet([worker("a", **full)], NOW).room_is_coming(wish())
-    assert not Fleet([worker("a", **full, leaving_mib=100)], NOW).room_is_coming(wish())
-    assert Fleet([worker("a", **full, leaving_mib=100, leaving_slots=1)], NOW).room_is_coming(wish())
+    full = worker("a", used_mib=1000, used_slots=10)
+    assert not Fleet([full], NOW).room_is_coming(wish())
+    assert not Fleet([replace(full, leaving_mib=100)], NOW).room_is_coming(wish())
+    assert Fleet([replace(full, leaving_mib=100, leaving_slots=1)], NOW).room_is_coming(wish())
 
 
 def idle(number: int, on: str, since: float, memory_mib: int = 100) -> IdleReplica:

@@ -48,3 +48,11 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.admin_recover
     assert str(found.admin_file) == "/x/admin.json"
     assert found.master_key is not None
+
+
+def test_a_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BUS_URL", "BLOB_URL", "PUBLIC_URL", "MASTER_KEY", "ADMIN_PASSWORD", "ADMIN_FILE"):
+        monkeypatch.setenv(f"CONSTELLATION_{name}", "")
+    found = settings()
+    assert {found.bus_url, found.blob_url, found.public_url, found.master_key, found.admin_password} == {None}
+    assert found.admin_file is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
@@ -73,7 +73,7 @@ class TestCreation:
             created(asked(**REQUIRED, **how))
 
     def test_closed_sources_need_the_platforms_license(self) -> None:
-        with pytest.raises(Invalid, match="settings.license"):
+        with pytest.raises(Invalid, match=r"settings\.license"):
             created(asked(**{**REQUIRED, "license": "mit"}, language="pipe"))
         open_source = {**REQUIRED, "source_visibility": "open", "license": "mit"}
         assert created(asked(**open_source, language="pipe"))[1]["license"] == "mit"
@@ -107,7 +107,7 @@ class TestCreation:
 
 
 class TestChange:
-    before = {**REQUIRED, "language": "python3-1", "environment": "cpu"}
+    before: ClassVar[dict[str, Any]] = {**REQUIRED, "language": "python3-1", "environment": "cpu"}
 
     def test_what_is_absent_stays(self) -> None:
         assert changed(self.before, asked()) == self.before
@@ -124,7 +124,7 @@ class TestChange:
         assert changed(self.before, asked(**answer)) == self.before
 
     def test_the_rules_hold_after_a_change_too(self) -> None:
-        with pytest.raises(Invalid, match="settings.license"):
+        with pytest.raises(Invalid, match=r"settings\.license"):
             changed(self.before, asked(license="gpl3"))
 
 

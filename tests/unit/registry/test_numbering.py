@@ -66,7 +66,7 @@ class TestCallability:
     def test_a_minor_keeps_that_of_its_major(self) -> None:
         assert callability([((1, 0, 0), PUBLIC)], (1, 1, 0), None) is PUBLIC
         assert callability([((1, 0, 0), PUBLIC)], (1, 1, 0), PUBLIC) is PUBLIC
-        with pytest.raises(Invalid, match="versions of 1 are public, so 1.1.0 cannot be private"):
+        with pytest.raises(Invalid, match=r"versions of 1 are public, so 1.1.0 cannot be private"):
             callability([((1, 0, 0), PUBLIC)], (1, 1, 0), PRIVATE)
 
     def test_a_revision_keeps_that_of_its_minor(self) -> None:

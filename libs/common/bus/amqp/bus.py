@@ -193,8 +193,9 @@ class AmqpBus:
         with self._outages():
             try:
                 async with asyncio.timeout(self._out.patience):
-                    while not await self._try_publish(await self._out.session(), exchange, key, message, needed):
-                        pass
+                    done = False
+                    while not done:
+                        done = await self._try_publish(await self._out.session(), exchange, key, message, needed)
             except DeliveryError:
                 raise BusUnavailable(f"the broker takes no more messages for {key!r}: the queue is full") from None
 

@@ -21,6 +21,7 @@ from libs.common.bus.amqp.link import (
     LinkLost,
     Session,
     declare,
+    ended,
     link_errors,
     open_channel,
     quietly,
@@ -133,15 +134,26 @@ class Consumer:
             failure = await self._subscription.handle(id_of(message), message.body, attempt_of(message))
         try:
             if failure is not None:
-                await self._set_aside(session, message, failure)
+                await self._set_aside_surely(session, message, failure)
             async with asyncio.timeout(self._deadline):
                 with link_errors():
                     await message.ack()
-        except BusUnavailable as error:
-            log.warning("message_not_set_aside", queue=self._subscription.queue, reason=str(error))
-            await quietly(message.nack(requeue=True))
         except (LinkLost, AMQPChannelError, TimeoutError) as error:
             log.info("message_comes_again", queue=self._subscription.queue, reason=str(error))
+
+    async def _set_aside_surely(self, session: Session, message: AbstractIncomingMessage, failure: Failure) -> None:
+        """Hold the message until the broker has it elsewhere, or comes with it again over another connection."""
+        pause = FIRST_PAUSE
+        while not session.lost.is_set():
+            try:
+                await self._set_aside(session, message, failure)
+            except BusUnavailable as error:
+                log.warning("message_not_set_aside", queue=self._subscription.queue, reason=str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                return
+        raise LinkLost("the connection ended before the message was set aside")
 
     async def _set_aside(self, session: Session, message: AbstractIncomingMessage, failure: Failure) -> None:
         queue = self._subscription.queue

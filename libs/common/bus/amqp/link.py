@@ -117,22 +117,25 @@ class Link:
             self._down_since = asyncio.get_running_loop().time()
 
     async def _keep(self) -> None:
-        clock = asyncio.get_running_loop().time
         pause = FIRST_PAUSE
         while True:
-            if self._session is not None:
-                since = clock()
-                await self._session.lost.wait()
-                await quietly(self._session.connection.close())
-                self._session = None
-                if clock() - since > LONGEST_PAUSE:
-                    pause = FIRST_PAUSE
+            lived = await self._outlive()
+            pause = min(2 * pause, LONGEST_PAUSE) if lived < LONGEST_PAUSE else FIRST_PAUSE
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-            pause = min(2 * pause, LONGEST_PAUSE)
             try:
                 await self._connect()
             except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
                 self._warn(error)
+
+    async def _outlive(self) -> float:
+        """Wait until there is no session. Returns how many seconds that took."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        if self._session is not None:
+            await self._session.lost.wait()
+            await quietly(self._session.connection.close())
+            self._session = None
+        return clock() - began
 
     async def _connect(self) -> None:
         async with asyncio.timeout(self.deadline):
