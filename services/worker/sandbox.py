@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -46,6 +47,8 @@ _BOOTSTRAP = (
 _SHM_MIB = 64
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix/store")
 _PROBE_SECONDS = 20.0
+_SWEEP_SECONDS = 5.0
+_SWEEP_PAUSE_SECONDS = 0.02
 _PROBE = (
     'for program; do test -x "$program" || echo "$program cannot be reached"; done; '
     'touch "$TMPDIR/written" || echo "$TMPDIR cannot be written"'
@@ -193,13 +196,19 @@ class Sandbox:
 
     async def sweep(self, name: str, uid: int | None) -> None:
         """Kill what may be left of a sandbox whose launcher was killed. With namespaces the kernel did that."""
-        if self.confinement.mode == "none":
-            for pid, mark in await asyncio.to_thread(marked, MARK):
-                if mark == name:
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, signal.SIGKILL)
-        elif self.confinement.mode == "uid" and uid is not None:
-            await Process(_spawn_killer(uid)).wait()
+        if self.confinement.mode == "namespaces":
+            return
+        end = monotonic() + _SWEEP_SECONDS
+        while left := [pid for pid, mark in await asyncio.to_thread(marked, MARK) if mark == name]:
+            if monotonic() > end:
+                log.error("sandbox_not_swept", left=len(left))
+                return
+            if uid is not None and self.confinement.own_users:
+                await Process(_spawn_killer(uid)).wait()
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(_SWEEP_PAUSE_SECONDS)
 
     def _request(self, job: Job, *, tied: bool) -> Request:
         confined = self.confinement

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from libs.common.bus import Bus, BusRefused, BusUnavailable, Options, open_bus
+from libs.common.bus import Bus, BusRefused, BusUnavailable, Options, delivery, open_bus
 from tests.contract.conftest import FAST
 from tests.support.eventually import eventually
 from tests.support.messages import Blocker, Job, OtherJob, Recorder
@@ -161,6 +161,56 @@ async def test_a_job_goes_to_another_consumer_when_the_link_of_its_first_is_cut(
         await eventually(lambda: blocker.inside == [1])
         await proxy.cut()
         async with other.consume("q", seen, accepts=[Job]):
+            await eventually(lambda: seen.numbers == [1])
+
+
+async def test_a_job_that_fails_while_the_link_is_cut_comes_again(proxy: TcpProxy, open_through: Open) -> None:
+    attempts: list[int] = []
+    fail = asyncio.Event()
+
+    async def handler(_: Job) -> None:
+        attempts.append(delivery().attempt)
+        if len(attempts) == 1:
+            await fail.wait()
+            raise RuntimeError("fails while there is no broker")
+
+    async with open_through(IMPATIENT) as bus, bus.consume("q", handler, accepts=[Job]):
+        await bus.send("q", Job(number=1))
+        await eventually(lambda: attempts == [1])
+        await proxy.cut()
+        await eventually(lambda: not bus.ready)
+        fail.set()
+        await proxy.mend()
+        await eventually(lambda: attempts == [1, 1])
+
+
+async def test_a_link_that_is_cut_while_a_consumer_subscribes_or_leaves_holds_nobody_up(
+    proxy: TcpProxy, open_through: Open
+) -> None:
+    blocker = Blocker()
+
+    async def service(bus: Bus) -> None:
+        async with bus.consume("q", blocker, accepts=[Job]):
+            await eventually(lambda: blocker.inside == [1])
+            leaving.set()
+
+    leaving = asyncio.Event()
+    async with asyncio.timeout(60), open_through(FAST) as bus:
+        await bus.send("q", Job(number=1))
+        proxy.freeze()
+        serving = asyncio.create_task(service(bus))
+        await eventually(lambda: proxy.held > 0)
+        await proxy.cut()
+        await proxy.mend()
+        await leaving.wait()
+        await proxy.cut()
+        await eventually(lambda: not bus.ready)
+        blocker.release.set()
+        await serving
+        assert blocker.done == [1]
+        await proxy.mend()
+        seen = Recorder()
+        async with bus.consume("q", seen, accepts=[Job]):
             await eventually(lambda: seen.numbers == [1])
 
 

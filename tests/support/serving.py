@@ -14,7 +14,7 @@ import uvicorn
 
 def bound() -> socket.socket:
     """A socket on a free loopback port. Its port is known before the application is made."""
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # or asyncio leaves Nagle on
     listener.bind(("127.0.0.1", 0))
     return listener
 

@@ -24,6 +24,8 @@ class TcpProxy:
         self.port = 0
         self.accepted = 0
         """Connections so far."""
+        self.held = 0
+        """Pieces of data that wait for `mend`."""
 
     async def __aenter__(self) -> Self:
         await self.mend()
@@ -47,6 +49,7 @@ class TcpProxy:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+        self.held = 0
         for writer in self._writers:
             writer.transport.abort()
         for task in self._connections:
@@ -80,7 +83,9 @@ class TcpProxy:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
+            self.held += 1
             await self._flowing.wait()
+            self.held -= 1
             writer.write(data)
             await writer.drain()
         writer.close()

@@ -64,7 +64,7 @@ def test_after_kill_9_of_everything_the_next_start_has_all_data(up: Up, tmp_path
             os.kill(pid, signal.SIGKILL)
         up.start()
         assert author.result("echo", 2) == 2
-        assert author.result("echo/0.1.0", 3) == 3
+        assert author.result(f"{author.username}/echo/0.1.0", 3) == 3
 
 
 def test_replicas_that_outlived_a_kill_are_taken_over_and_end_with_the_platform(up: Up, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ _ABOVE = (os.path.dirname(os.path.abspath(__file__)) + os.sep, importlib.__file_
 """Files whose frames lie above an algorithm's in each of its traces."""
 _SEPARATORS = (",", ":")
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=_SEPARATORS).encode
+_quote = json.encoder.encode_basestring_ascii
 _encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=_SEPARATORS).encode
 
 ALGORITHM_ERROR = "AlgorithmError"
@@ -91,9 +92,9 @@ def render_result(result: Any, seconds: str, request_id: str, stdout: str | None
         payload = encode_json(result)
         if len(payload) > protocol.MAX_RESULT_BYTES:
             _check_size(payload)
-    output = "" if stdout is None else ',"stdout":' + _encode_ascii(stdout)
+    output = "" if stdout is None else ',"stdout":' + _quote(stdout)
     metadata = f'{{"content_type":"{kind}","duration":{seconds}{output}}}'
-    tail = f',"metadata":{metadata},"request_id":{_encode_ascii(request_id)}}}'
+    tail = f',"metadata":{metadata},"request_id":{_quote(request_id)}}}'
     return b"".join((b'{"result":', payload, tail.encode()))
 
 
@@ -163,18 +164,21 @@ def unstarted(reason: str, request_id: str = "") -> bytes:
     return failure_answer(failure, request_id, status=503, outcome=protocol.OUTCOME_UNSTARTED, keep=False)
 
 
-def describe_exception(error: BaseException, default_type: str = ALGORITHM_ERROR) -> Failure:
-    """An exception of the algorithm's, as its author worded it."""
+def describe_exception(
+    error: BaseException, default_type: str = ALGORITHM_ERROR, *, with_trace: bool = True
+) -> Failure:
+    """An exception of the algorithm's, as its author worded it. Its trace takes a while to make."""
     if isinstance(error, Failure):
         return error
     error_type = getattr(error, "error_type", None)
     if not isinstance(error_type, str) or not error_type:
         error_type = default_type
+    trace = trace_of(error) if with_trace else ""
     if isinstance(error, MemoryError):
         words = _words(error)
         message = "the algorithm ran out of memory" + (f": {words}" if words != "MemoryError" else "")
-        return Failure(message, OUT_OF_MEMORY_ERROR, trace_of(error))
-    return Failure(_words(error), error_type, trace_of(error))
+        return Failure(message, OUT_OF_MEMORY_ERROR, trace)
+    return Failure(_words(error), error_type, trace)
 
 
 def _words(error: BaseException) -> str:

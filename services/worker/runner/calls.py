@@ -86,7 +86,7 @@ class Service:
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            failure = answers.describe_exception(error)
+            failure = answers.describe_exception(error, with_trace=flags.trace)
             stdout = self._printed(hold) if flags.stdout else None
             seconds = f"{(time.monotonic_ns() - started_ns) / 1e9:.6f}"
             content_type, outcome = "application/json", protocol.OUTCOME_ERROR

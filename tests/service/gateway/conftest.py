@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import uvloop
 
 from constellation.server import listen, port_of, served
 from libs.common.bus import MemoryBus
@@ -20,6 +21,12 @@ from services.gateway.settings import GatewaySettings
 from tests.service.gateway.client import Client, Reply
 from tests.service.gateway.doubles import DeployerDouble, RegistryDouble, ReplicaDouble, entry
 from tests.support.fakts_double import FaktsDouble
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
+    """The loop that the platform is served with: transports of asyncio's own differ in small ways."""
+    return {"uvloop": uvloop.new_event_loop}
+
 
 SECRET = "a secret that only the gateways of this test share"
 

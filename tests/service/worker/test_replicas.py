@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 from pathlib import Path
 from uuid import uuid4
@@ -330,6 +331,26 @@ async def test_a_worker_without_a_sandbox_ends_what_escaped_as_well(tmp_path: Pa
         del platform.orders[replica]
         await platform.wake(worker)
         await eventually(lambda: not sandboxed(worker))
+
+
+async def test_users_of_their_own_are_enough_for_replicas(tmp_path: Path) -> None:
+    """As in a container without the right to mount."""
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    if os.geteuid() != 0 or python is None:
+        pytest.skip("needs root, and a Python that every user can execute")
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o711)
+    async with Platform() as platform:
+        async with platform.worker(tmp_path / "data", sandbox="uid", python=Path(python)) as worker:
+            build = await platform.build({"src/any.py": ALGORITHM}, name="any")
+            replica = platform.order(build.artifact, name="any")
+            await platform.wake(worker)
+            report = await platform.until(replica, READY)
+            assert await call(report, {"x": 1}) == ["seen", {"x": 1}]
+            owners = {Path(f"/proc/{pid}").stat().st_uid for pid in sandboxed(worker)}
+            assert len(owners) == 1
+            assert owners.pop() > worker.settings.sandbox_uid
+        assert not sandboxed(worker)
 
 
 async def test_javascript_and_pipe_algorithms_are_served(tmp_path: Path) -> None:

@@ -116,6 +116,17 @@ def test_a_call_that_waits_while_the_process_dies_is_served_by_the_next(tmp_path
         assert b"x-outcome: unstarted" in answer
 
 
+def test_a_forked_child_that_returns_from_apply_answers_nothing(tmp_path: Path) -> None:
+    code = """
+        import os
+        def apply(input):
+            return "child" if os.fork() == 0 else "parent"
+    """
+    with Replica(tmp_path, code) as replica:
+        caller = replica.caller()
+        assert [caller.call("x").result for _ in range(5)] == ["parent"] * 5
+
+
 def test_a_host_killed_while_idle_is_replaced(tmp_path: Path) -> None:
     with Replica(tmp_path, MISBEHAVE) as replica:
         caller = replica.caller()

@@ -158,7 +158,7 @@ def test_javascript_values_keep_their_type(tmp_path: Path) -> None:
     """
     files = {"src/part.js": "exports.same = value => value"}
     with node_replica(tmp_path, code, files) as replica:
-        for value in ("text \u00fc", {"a": [1, None]}, 3, None):
+        for value in ("text \u00fc", {"a": [1, None]}, 3, None, "x" * 3_000_000):
             assert replica.call(value).result == value
         assert replica.call(b"\x00\xff", headers={"x-flags": "raw"}).body == b"\x00\xff"
         assert "received string" in replica.call("x", headers=STDOUT).json["metadata"]["stdout"]

@@ -34,7 +34,7 @@ def called(input: Any) -> dict[str, str]:
     ("input", "slug"),
     [
         ("Crème brûlée, in ten minutes!", "creme-brulee-in-ten-minutes"),
-        ("  Straße & Co. – it's 100% ÆON ", "strasse-and-co-its-100-aeon"),
+        ("  Straße & Co. \u2013 it's 100% ÆON ", "strasse-and-co-its-100-aeon"),
         ("한국어 がくせい", "한국어-がくせい"),
         ("...", ""),
         ({"text": "Two Words", "separator": "_"}, "two_words"),

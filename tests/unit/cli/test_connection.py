@@ -1,0 +1,98 @@
+"""Which platform and which key a command uses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from constellation.cli.connection import Connection, Failed, NotConnected, connect
+
+FILE = {
+    "url": "http://here.example:8000",
+    "username": "admin",
+    "password": "p",
+    "api_key": "key of the file",
+    "admin_api_key": "admin key of the file",
+}
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data directory of a platform that runs here."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ".constellation"
+    folder.mkdir()
+    (folder / "admin.json").write_text(json.dumps(FILE))
+    return folder
+
+
+def test_a_platform_that_runs_here_is_used_with_its_keys(data_dir: Path) -> None:
+    found = connect({})
+    assert found == Connection(FILE["url"], FILE["api_key"], FILE["admin_api_key"], "admin")
+    assert found.authors_key() == FILE["api_key"]
+    assert found.administrators_key() == FILE["admin_api_key"]
+
+
+def test_options_come_before_the_environment_and_that_before_the_file(data_dir: Path) -> None:
+    environment = {"CONSTELLATION_URL": "https://there.example/", "CONSTELLATION_API_KEY": "e"}
+    assert connect(environment) == Connection("https://there.example", "e")
+    assert connect(environment, url="http://other.example", api_key="o") == Connection("http://other.example", "o")
+    assert connect({"CONSTELLATION_API_KEY": "e"}) == Connection(FILE["url"], "e")
+    both = connect({"CONSTELLATION_API_KEY": "e", "CONSTELLATION_ADMIN_API_KEY": "a"})
+    assert (both.authors_key(), both.administrators_key()) == ("e", "a")
+
+
+def test_keys_of_the_file_are_for_its_own_platform_only(data_dir: Path) -> None:
+    found = connect({}, url="http://other.example")
+    assert found == Connection("http://other.example")
+    with pytest.raises(NotConnected, match="no API key for http://other.example"):
+        found.authors_key()
+    assert connect({}, url=FILE["url"] + "/").authors_key() == FILE["api_key"]
+
+
+def test_one_key_is_used_for_everything(data_dir: Path) -> None:
+    assert connect({"CONSTELLATION_ADMIN_API_KEY": "a"}).authors_key() == "a"
+    assert connect({"CONSTELLATION_API_KEY": "e"}).administrators_key() == "e"
+
+
+def test_another_data_directory_can_be_named(data_dir: Path, tmp_path: Path) -> None:
+    moved = data_dir.rename(tmp_path / "elsewhere")
+    assert connect({}, data_dir=moved).username == "admin"
+    assert connect({"CONSTELLATION_DATA_DIR": str(moved)}).username == "admin"
+    with pytest.raises(NotConnected, match=r"nowhere/admin.json is not there"):
+        connect({}, data_dir=tmp_path / "nowhere")
+
+
+def test_without_any_platform_it_is_said_how_to_name_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotConnected, match="--url or set CONSTELLATION_URL"):
+        connect({})
+    with pytest.raises(NotConnected, match="http:// or https://"):
+        connect({}, url="platform.example")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_broken_file_is_told(data_dir: Path, text: str) -> None:
+    (data_dir / "admin.json").write_text(text)
+    with pytest.raises(NotConnected, match=r"admin.json cannot be read"):
+        connect({})
+
+
+def test_no_key_is_shown() -> None:
+    assert "secret" not in repr(Connection("http://a.example", "secret", "secret", "ana"))
+
+
+def test_names_without_an_owner_are_ones_own() -> None:
+    mine = Connection("http://a.example", "k", username="ana")
+    assert mine.algorithm("hello") == ("ana", "hello")
+    assert mine.algorithm("algo://bob/hello") == ("bob", "hello")
+    with pytest.raises(NotConnected, match="OWNER/NAME"):
+        Connection("http://a.example", "k").algorithm("hello")
+
+
+@pytest.mark.parametrize("text", ["a/b/c", "/b", "a/", ""])
+def test_what_names_no_algorithm_is_refused(text: str) -> None:
+    with pytest.raises(Failed, match="names no algorithm"):
+        Connection("http://a.example", "k", username="ana").algorithm(text)
