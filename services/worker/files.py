@@ -32,13 +32,10 @@ def read_untrusted(path: Path, limit: int) -> bytes:
     Raises:
         Untrusted: it is missing, something else than a file, or larger.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise Untrusted(f"{path.name} was not written") from error
+    descriptor = _open_regular(path)
+    if descriptor is None:
+        raise Untrusted(f"{path.name} was not written, or is no file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Untrusted(f"{path.name} is not a file")
         content = file.read(limit + 1)
     if len(content) > limit:
         raise Untrusted(f"{path.name} is larger than {limit} bytes")
@@ -66,13 +63,22 @@ def disk_usage(path: Path) -> int:
 
 def tail(path: Path, limit: int) -> bytes:
     """The last `limit` bytes of a file; nothing when it is not there."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    descriptor = _open_regular(path)
+    if descriptor is None:
         return b""
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return b""
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - limit))
         return file.read(limit)
+
+
+def _open_regular(path: Path) -> int | None:
+    """A descriptor of a file; None when something else, or nothing, is there. Waits for no pipe."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None

@@ -29,11 +29,12 @@ SERVICES = ("fakts", "registry", "deployer", "worker", "gateway")
 class Deployment:
     """Processes of one platform, by name."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, host: str = "127.0.0.1") -> None:
         self.data_dir = data_dir
+        self.host = host
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.port = free_ports(1)[0]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
 
     def __enter__(self) -> Self:
         try:
@@ -150,11 +151,11 @@ class Separate(Deployment):
 
     name = "separate"
 
-    def __init__(self, data_dir: Path, *, database_url: str, bus_url: str) -> None:
-        super().__init__(data_dir)
+    def __init__(self, data_dir: Path, *, database_url: str, bus_url: str, host: str = "127.0.0.1") -> None:
+        super().__init__(data_dir, host)
         ports = free_ports(len(SERVICES) - 1)
         self.ports = dict(zip(SERVICES, [*ports, self.port], strict=True))
-        self.fakts_url = f"http://127.0.0.1:{self.ports['fakts']}"
+        self.fakts_url = f"http://{host}:{self.ports['fakts']}"
         self.join_token = "join-" + data_dir.name.ljust(20, "x")
         self._fakts_only = {
             "CONSTELLATION_DATABASE_URL": database_url,
@@ -178,6 +179,7 @@ class Separate(Deployment):
         environment = {
             "CONSTELLATION_FAKTS_URL": self.fakts_url,
             "CONSTELLATION_JOIN_TOKEN": self.join_token,
+            "CONSTELLATION_HOST": self.host,
             "CONSTELLATION_PORT": str(port),
             "CONSTELLATION_DATA_DIR": str(self.data_dir / called),
             **(self._fakts_only if name == "fakts" else {}),

@@ -29,8 +29,9 @@ _NAME_SERVERS = ("/usr/lib/erlang/erts-*/bin/epmd", "/usr/local/lib/erlang/erts-
 class RabbitMQ:
     """One node. `start` after `stop` or `kill` finds the same data, on the same port."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, host: str = "127.0.0.1") -> None:
         self._directory = directory
+        self._host = host
         self._name = f"constellation-{secrets.token_hex(4)}@localhost"
         self._port, self._dist_port, self._epmd_port = free_ports(3)
         self.user = "tester"
@@ -45,7 +46,7 @@ class RabbitMQ:
         (directory / "enabled_plugins").write_text("[].")
         (directory / "env.conf").write_text("")
         (directory / "rabbitmq.conf").write_text(
-            f"listeners.tcp.private = 127.0.0.1:{self._port}\n"
+            f"listeners.tcp.private = {host}:{self._port}\n"
             f"default_user = {self.user}\n"
             f"default_pass = {self.password}\n"
             "disk_free_limit.absolute = 1MB\n"
@@ -74,7 +75,7 @@ class RabbitMQ:
 
     def url_at(self, port: int) -> str:
         """The node's URL when it is reached through another port, such as that of a proxy."""
-        return f"amqp://{self.user}:{self.password}@127.0.0.1:{port}/"
+        return f"amqp://{self.user}:{self.password}@{self._host}:{port}/"
 
     @property
     def running(self) -> bool:
@@ -147,7 +148,7 @@ class RabbitMQ:
     def _answers(self) -> bool:
         """An AMQP listener answers the protocol header with a method frame (type 1)."""
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=2) as connection:
+            with socket.create_connection((self._host, self._port), timeout=2) as connection:
                 connection.sendall(b"AMQP\x00\x00\x09\x01")
                 return connection.recv(1) == b"\x01"
         except OSError:

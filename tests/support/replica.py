@@ -6,6 +6,7 @@ import fcntl
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -257,6 +258,17 @@ class Replica:
     def host(self) -> int:
         pid: int = self.health["host_pid"]
         return pid
+
+
+def installed_python(version: str) -> Path | None:
+    """An interpreter of this version, if the machine has one that runs."""
+    found = list(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+    if on_path := shutil.which(f"python{version}"):
+        found.append(Path(on_path))
+    for candidate in found:
+        if subprocess.run([str(candidate), "-V"], capture_output=True, check=False).returncode == 0:
+            return candidate
+    return None
 
 
 def check(replica: Replica) -> subprocess.CompletedProcess[str]:

@@ -49,7 +49,6 @@ class TcpProxy:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-        self.held = 0
         for writer in self._writers:
             writer.transport.abort()
         for task in self._connections:
@@ -84,8 +83,10 @@ class TcpProxy:
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
             self.held += 1
-            await self._flowing.wait()
-            self.held -= 1
+            try:
+                await self._flowing.wait()
+            finally:
+                self.held -= 1
             writer.write(data)
             await writer.drain()
         writer.close()

@@ -44,6 +44,7 @@ class Service:
         self._shared_output = shared_output
         self._late_output = late_output
         self._flags: dict[str, Flags] = {}
+        self._pid = os.getpid()
         self.run: Run = self._not_loaded
         self.load_failure: Failure | None = None
 
@@ -91,6 +92,8 @@ class Service:
             seconds = f"{(time.monotonic_ns() - started_ns) / 1e9:.6f}"
             content_type, outcome = "application/json", protocol.OUTCOME_ERROR
             body = answers.render_failure(failure, seconds, request_id, trace=flags.trace, stdout=stdout)
+        if os.getpid() != self._pid:
+            os._exit(0)  # apply() forked, and this is the child: the parent answers
         slot.answering()
         head = answers.http(200, content_type, outcome, seconds, body, keep=request.keep)
         return head + body

@@ -96,7 +96,6 @@ class Host:
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
         self._leaving = False
-        self._pid = os.getpid()
         self._pipe: PipeAlgorithm | None = None
         self._threads = seat.spec.concurrency > 1
         # With several threads a connection's readiness is told to one of them only.
@@ -259,10 +258,7 @@ class Host:
                 return True
             try:
                 partial = connection.requests.partial
-                data = self._service.answer(request, slot, connection.place, partial)
-                if os.getpid() != self._pid:
-                    os._exit(0)  # apply() forked, and this is the child: the parent answers
-                connection.send(data)
+                connection.send(self._service.answer(request, slot, connection.place, partial))
             except (SystemExit, KeyboardInterrupt) as error:
                 code = calls.exit_code(error)
                 calls.flush()

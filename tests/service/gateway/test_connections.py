@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -137,6 +138,13 @@ async def test_a_web_socket_is_refused(platform: Platform) -> None:
     )
     assert reply.status != 101
     assert reply.status >= 400
+
+
+async def test_a_tunnel_is_refused(platform: Platform) -> None:
+    client = await platform.client()
+    await client.write(b"CONNECT other.example:443 HTTP/1.1\r\nHost: other.example:443\r\n\r\n")
+    assert (await client.read()).status == 405
+    await client.closed()
 
 
 async def test_a_target_with_scheme_and_host_is_understood(platform: Platform) -> None:
@@ -301,13 +309,12 @@ async def test_stopping_lets_the_call_under_way_finish(surroundings: Platform) -
         await held.wait()
         return envelope("finished")
 
-    async with surroundings.serving() as url, Client.connect(url) as client, Client.connect(url) as idle:
-        replica = await surroundings.routed(play=hold)
-        await client.write(call("joe/echo", key=surroundings.key))
-        await eventually(lambda: replica.running == 1)
-        asyncio.get_running_loop().call_later(0.3, held.set)
-        reading = asyncio.create_task(client.read())
-        closing = asyncio.create_task(idle.closed())
-    reply = await reading
-    assert reply.result == "finished"
-    assert await closing == b""
+    async with AsyncExitStack() as stack:
+        async with surroundings.serving() as url:
+            client, idle = [await stack.enter_async_context(Client.connect(url)) for _ in range(2)]
+            replica = await surroundings.routed(play=hold)
+            await client.write(call("joe/echo", key=surroundings.key))
+            await eventually(lambda: replica.running == 1)
+            asyncio.get_running_loop().call_later(0.3, held.set)
+        assert (await client.read()).result == "finished"
+        assert await idle.closed() == b""

@@ -68,6 +68,10 @@ def sandboxed(worker: Running) -> list[int]:
     return [pid for pid, name in processes.marked(sandbox.MARK) if name.startswith(mark)]
 
 
+def owner_of(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
 def run_folders(worker: Running) -> list[Path]:
     return [path for path in (worker.settings.data_dir / "run").iterdir() if path.name != "door"]
 
@@ -347,7 +351,7 @@ async def test_users_of_their_own_are_enough_for_replicas(tmp_path: Path) -> Non
             await platform.wake(worker)
             report = await platform.until(replica, READY)
             assert await call(report, {"x": 1}) == ["seen", {"x": 1}]
-            owners = {Path(f"/proc/{pid}").stat().st_uid for pid in sandboxed(worker)}
+            owners = {owner_of(pid) for pid in sandboxed(worker)}
             assert len(owners) == 1
             assert owners.pop() > worker.settings.sandbox_uid
         assert not sandboxed(worker)

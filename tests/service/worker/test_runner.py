@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.worker.runner.check import LOAD_RAISED
-from tests.support.replica import Replica, check, is_running, until
+from tests.support.replica import Replica, check, installed_python, is_running, until
 
 ECHO = """
     def apply(input):
@@ -29,6 +29,33 @@ def test_values_keep_their_type(tmp_path: Path) -> None:
             assert float(answer.headers["x-duration"]) >= 0
         answer = replica.call('"a \\ud800 b"', content_type="application/json")
         assert answer.result == "a \ud800 b"
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.10", "3.12", "3.13"])
+def test_algorithms_of_other_pythons_are_served(tmp_path: Path, version: str) -> None:
+    python = installed_python(version)
+    if python is None:
+        pytest.skip(f"Python {version} is not installed")
+    code = """
+        import os, sys
+        def load():
+            return list(sys.version_info[:2])
+        def apply(input, version):
+            print("printed")
+            if input == "exit":
+                os._exit(3)
+            if input == "raise":
+                raise ValueError("raised")
+            return version
+    """
+    with Replica(tmp_path, code, python=python, concurrency=1) as replica:
+        answer = replica.call("x", headers=STDOUT)
+        assert ".".join(map(str, answer.result)) == version
+        assert answer.json["metadata"]["stdout"] == "printed\n"
+        assert "ValueError: raised" in replica.call("raise", headers={"x-flags": "trace"}).error["stacktrace"]
+        assert "code 3" in replica.call("exit").error["message"]
+        assert replica.call("x").status == 200
+        assert check(replica).returncode == 0
 
 
 def test_raw_output_is_the_bare_result(tmp_path: Path) -> None:

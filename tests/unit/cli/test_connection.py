@@ -47,7 +47,7 @@ def test_options_come_before_the_environment_and_that_before_the_file(data_dir: 
 def test_keys_of_the_file_are_for_its_own_platform_only(data_dir: Path) -> None:
     found = connect({}, url="http://other.example")
     assert found == Connection("http://other.example")
-    with pytest.raises(NotConnected, match="no API key for http://other.example"):
+    with pytest.raises(NotConnected, match="no API key for"):
         found.authors_key()
     assert connect({}, url=FILE["url"] + "/").authors_key() == FILE["api_key"]
 
@@ -61,7 +61,7 @@ def test_another_data_directory_can_be_named(data_dir: Path, tmp_path: Path) -> 
     moved = data_dir.rename(tmp_path / "elsewhere")
     assert connect({}, data_dir=moved).username == "admin"
     assert connect({"CONSTELLATION_DATA_DIR": str(moved)}).username == "admin"
-    with pytest.raises(NotConnected, match=r"nowhere/admin.json is not there"):
+    with pytest.raises(NotConnected, match="is not there"):
         connect({}, data_dir=tmp_path / "nowhere")
 
 
@@ -76,7 +76,7 @@ def test_without_any_platform_it_is_said_how_to_name_one(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("text", ["{", "[1]"])
 def test_a_broken_file_is_told(data_dir: Path, text: str) -> None:
     (data_dir / "admin.json").write_text(text)
-    with pytest.raises(NotConnected, match=r"admin.json cannot be read"):
+    with pytest.raises(NotConnected, match="cannot be read"):
         connect({})
 
 

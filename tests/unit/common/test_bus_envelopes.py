@@ -39,10 +39,10 @@ def test_members_that_a_newer_sender_adds_are_ignored() -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"\xff", b"[]", b"{}", b'"text"', b'{"kind": "test.job", "version": 1}'])
 def test_bytes_that_are_no_envelope_are_unreadable(raw: bytes) -> None:
-    with pytest.raises(Unreadable, match="^not an envelope: "):
+    with pytest.raises(Unreadable, match="not an envelope: "):
         Reader([Job]).read(raw)
 
 
 def test_the_platforms_own_messages_name_their_kind() -> None:
-    assert CALLS_TOPIC == CallsRecorded.kind
+    assert CallsRecorded.kind == CALLS_TOPIC
     assert (BuildRequested.kind, BuildRequested.version) == ("build.requested", 1)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from libs.common.bus import open_bus
+from libs.common.bus import Options, open_bus
+from libs.common.bus.amqp.link import Broker
 from libs.common.bus.amqp.topology import Topology
 from libs.common.bus.protocol import MAX_DELAY_SECONDS
 from libs.common.bus.topics import matches
@@ -56,10 +57,33 @@ def test_a_namespace_that_cannot_begin_names_is_refused(namespace: str) -> None:
         open_bus("amqp://localhost/", namespace=namespace)
 
 
-@pytest.mark.parametrize("url", ["", "localhost", "http://localhost/", "amqp:///", "memory://"])
-def test_a_url_of_something_else_than_a_broker_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="the bus URL is not of the form"):
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost", "http://localhost:80/", "amqp:///", "memory://", "amqp://user:hunter#2@host/", "amqp://[::1"],
+)
+def test_a_url_of_something_else_than_a_broker_is_refused_and_not_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match="the bus URL is not of the form") as caught:
         open_bus(url)
+    assert "hunter" not in str(caught.getrepr(style="short", funcargs=False))
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("amqp://user:hunter2@broker/", "broker:5672"),
+        ("amqps://user:hunter2@broker", "broker:5671"),
+        ("amqp://broker:7000/virtual-host", "broker:7000"),
+    ],
+)
+def test_a_broker_shows_its_address_alone(url: str, address: str) -> None:
+    broker = Broker.at(url)
+    assert broker.address == address
+    assert repr(broker) == f"Broker(address='{address}')"
+
+
+def test_pauses_that_no_message_can_make_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be delayed by -1"):
+        Options(retries=(1, -1))
 
 
 def test_a_pattern_without_wildcards_matches_its_topic_alone() -> None:

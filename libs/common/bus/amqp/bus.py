@@ -19,11 +19,10 @@ from uuid import uuid4
 from aio_pika import Message as Outgoing
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import AMQPChannelError, ChannelNotFoundEntity, DeliveryError, PublishError
-from yarl import URL
 
 from libs.common.bus.amqp.consumer import Consumer
 from libs.common.bus.amqp.letters import dead_letter, id_of, outgoing
-from libs.common.bus.amqp.link import Link, LinkLost, Session, declare, link_errors, open_channel
+from libs.common.bus.amqp.link import Broker, Link, LinkLost, Session, declare, link_errors, open_channel
 from libs.common.bus.amqp.topology import QueueSpec, Topology
 from libs.common.bus.envelopes import seal
 from libs.common.bus.protocol import (
@@ -43,8 +42,6 @@ from libs.common.contracts.messages import Message
 
 M = TypeVar("M", bound=Message)
 
-_PORTS = {"amqp": 5672, "amqps": 5671}
-
 
 class AmqpBus:
     """See `libs.common.bus.protocol.Bus`.
@@ -60,7 +57,7 @@ class AmqpBus:
     def __init__(self, url: str, options: Options | None = None, *, namespace: str = "") -> None:
         self._options = options or Options()
         self._topology = Topology(namespace, self._options.backlog)
-        broker = _parse(url)
+        broker = Broker.at(url)
         self._out = Link(broker, "publisher", self._topology, self._options.deadline)
         self._in = Link(broker, "consumer", self._topology, self._options.deadline)
 
@@ -233,10 +230,3 @@ async def _confirmed(session: Session, exchange: str, key: str, message: Outgoin
         except AMQPChannelError as error:
             raise LinkLost(str(error)) from None
     return True
-
-
-def _parse(url: str) -> URL:
-    parsed = URL(url)
-    if parsed.scheme not in _PORTS or not parsed.host:
-        raise ValueError("the bus URL is not of the form amqp://user:password@host:port/virtual-host")
-    return parsed if parsed.port else parsed.with_port(_PORTS[parsed.scheme])

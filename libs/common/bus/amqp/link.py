@@ -7,6 +7,8 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -19,7 +21,6 @@ from aio_pika.exceptions import (
     InvalidFrameError,
     ProbableAuthenticationError,
 )
-from yarl import URL
 
 from libs.common import logs
 from libs.common.bus.amqp.topology import QueueSpec, Topology
@@ -31,10 +32,32 @@ log = logs.get(__name__)
 HEARTBEAT_SECONDS = 10
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 _CLOSE_SECONDS = 2.0
+_PORTS = {"amqp": 5672, "amqps": 5671}
 
 
 class LinkLost(Exception):
     """The connection, or a channel that should have lived, ended."""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where the broker is. Only `address` may be shown: the URL holds the password."""
+
+    url: str = field(repr=False)
+    address: str
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Raises ValueError, which does not quote the URL."""
+        try:
+            parts = urlsplit(url)
+            usual = _PORTS[parts.scheme]
+            port = parts.port or usual
+        except (KeyError, ValueError):
+            parts = None
+        if parts is None or not parts.hostname:
+            raise ValueError("the bus URL is not of the form amqp://user:password@host:port/virtual-host")
+        return cls(url, f"{parts.hostname}:{port}")
 
 
 @dataclass(eq=False)
@@ -51,10 +74,9 @@ class Session:
 class Link:
     """A connection that is kept up. Its URL is in no log and in no error."""
 
-    def __init__(self, url: URL, purpose: str, topology: Topology, deadline: float) -> None:
-        self._url = url.update_query(
-            {"heartbeat": HEARTBEAT_SECONDS, "name": f"constellation {purpose}", **url.query}
-        )
+    def __init__(self, broker: Broker, purpose: str, topology: Topology, deadline: float) -> None:
+        self._broker = broker
+        self._purpose = purpose
         self._topology = topology
         self.deadline = deadline
         self._session: Session | None = None
@@ -68,7 +90,7 @@ class Link:
 
     @property
     def address(self) -> str:
-        return f"{self._url.host}:{self._url.port}"
+        return self._broker.address
 
     @property
     def patience(self) -> float:
@@ -139,7 +161,8 @@ class Link:
 
     async def _connect(self) -> None:
         async with asyncio.timeout(self.deadline):
-            connection = await aio_pika.connect(self._url)
+            name = f"constellation {self._purpose}"
+            connection = await aio_pika.connect(self._broker.url, heartbeat=HEARTBEAT_SECONDS, name=name)
             try:
                 channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
                 await channel.declare_exchange(self._topology.jobs, aio_pika.ExchangeType.DIRECT, durable=True)
