@@ -38,7 +38,7 @@ check: install-dev
 
 test: install-dev
 	@scripts/packages $(TEST_PACKAGES)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 bench: install-dev
 	@scripts/packages nginx=nginx-light wrk=wrk

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
-TERM_SECONDS = 5.0
+GRACE_SECONDS = 5.0
 RUN_SECONDS = 60.0
 
 
@@ -58,13 +58,15 @@ class Git:
 
     Args:
         limit_bytes: most that one push may bring, unpacked from its transfer encoding.
+        grace: seconds that a process has to end by itself when it is told to.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, *, grace: float = GRACE_SECONDS) -> None:
         program = shutil.which("git")
         if program is None:
             raise GitMissing("git is not installed on this machine; the registry keeps its repositories with it")
         self._program = program
+        self._grace = grace
         self._environment = {
             "PATH": os.pathsep.join((str(Path(program).parent), os.defpath.lstrip(os.pathsep))),
             "HOME": os.devnull,
@@ -96,7 +98,7 @@ class Git:
         try:
             yield process
         finally:
-            ending = asyncio.ensure_future(_end(process))
+            ending = asyncio.ensure_future(_end(process, self._grace))
             try:
                 await asyncio.shield(ending)
             except asyncio.CancelledError:
@@ -121,12 +123,12 @@ class Git:
         return output or b""
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, grace: float) -> None:
     """End what is left of the process and of its group."""
     if process.returncode is None:
         _signal(process, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TERM_SECONDS):
+            async with asyncio.timeout(grace):
                 await process.communicate()
         _signal(process, signal.SIGKILL)
     await process.communicate()

@@ -44,8 +44,8 @@ class Agent:
         self._heard = True
         self.loop = Loop("worker_report", self.once, every=report_seconds)
 
-    def serve(self, replicas: Replicas) -> None:
-        """Obey orders about these replicas from now on."""
+    def obey(self, replicas: Replicas | None) -> None:
+        """Obey orders about these replicas from now on; None only reports."""
         self._replicas = replicas
 
     def changed(self) -> None:
@@ -80,11 +80,6 @@ class Agent:
         """For readiness. Raises problems.Unavailable while the deployer does not answer."""
         if not self._heard:
             raise problems.Unavailable("the deployer does not answer; what runs here goes on")
-
-    async def last_report(self) -> None:
-        """Say what is left when this worker ends. Best effort: its lease would lapse by itself."""
-        self._replicas = None
-        await self.once()
 
     def _wake_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self.loop.wake)

@@ -155,14 +155,16 @@ class Worker:
         """Build and run while the context is open; leave nothing behind at its end, or all, as the settings say."""
         async with self._door.open():
             await self.replicas.recover()
-            self.agent.serve(self.replicas)
-            try:
-                async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(running(self.agent.loop))
-                    await self._consume(stack)
-                    yield
-            finally:
-                await self._end()
+            self.agent.obey(self.replicas)
+            async with running(self.agent.loop):
+                try:
+                    async with AsyncExitStack() as stack:
+                        await self._consume(stack)
+                        yield
+                finally:
+                    await self._end()
+            if self._settings.stop_replicas_on_exit:
+                await self.agent.once()
 
     async def _consume(self, stack: AsyncExitStack) -> None:
         orders = self._bus.consume(
@@ -180,12 +182,13 @@ class Worker:
             stack.push_async_callback(self._builder.abandon)
 
     async def _end(self) -> None:
-        if not self._settings.stop_replicas_on_exit:
+        """While the deployer is still told, so that gateways send nothing more here."""
+        self.agent.obey(None)
+        if self._settings.stop_replicas_on_exit:
+            self._capacity = self._capacity.model_copy(update={"replicas": 0})
+            await self.replicas.stop_all(drain_seconds=self._settings.drain_seconds)
+        else:
             await self.replicas.leave_all()
-            return
-        self._capacity = self._capacity.model_copy(update={"replicas": 0})
-        await self.replicas.stop_all(drain_seconds=self._settings.drain_seconds)
-        await self.agent.last_report()
 
     def _describe(self) -> WorkerReport:
         return WorkerReport(

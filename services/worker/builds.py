@@ -41,6 +41,7 @@ log = logs.get(__name__)
 LOAD_TIMEOUT_SECONDS = 300.0
 _FINISH_ATTEMPTS = 30
 _PAUSE_SECONDS = 2.0
+_CONTINUED = "\\"
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(: .*)?$")
 
 
@@ -82,6 +83,8 @@ class Builder:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
 
     async def abandon(self) -> None:
         """Drop what is under way: its leases lapse, and other workers build it."""
@@ -157,7 +160,7 @@ class Builder:
                 digest = hashlib.sha256(lock).hexdigest()
                 local[digest] = place.folder / f"{digest}.lock"
                 local[digest].write_bytes(lock)
-                stream.say(lock.decode(errors="replace") if spec.language is Language.PYTHON else "")
+                stream.say(_pinned(lock) if spec.language is Language.PYTHON else "")
                 await self._registry.write_blob(digest, local[digest])
             artifact = Artifact(
                 source=spec.source, lock=digest, digest=artifact_digest(spec.source, digest, spec.language)
@@ -238,6 +241,12 @@ class Builder:
                 log.info("build_result_not_posted", reason=error.detail)
             await asyncio.sleep(_PAUSE_SECONDS)
         raise problems.Unavailable("the registry did not take the result of the build")
+
+
+def _pinned(lock: bytes) -> str:
+    """The packages of a lock, without their hashes."""
+    lines = lock.decode(errors="replace").splitlines()
+    return "".join(f"  {line.removesuffix(_CONTINUED).rstrip()}\n" for line in lines if line[:1].strip())
 
 
 def _load_reason(spec: BuildSpec, failed: StepFailed) -> str:

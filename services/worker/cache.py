@@ -61,6 +61,9 @@ class Cache:
             raise
         return path
 
+    def has(self, name: str) -> bool:
+        return (self.folder / name).is_dir()
+
     def keep(self, name: str, user: str) -> None:
         """`user` uses an entry that is there, or that it makes itself."""
         self._users[name].add(user)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import httpx
+
 from libs.common import logs
 from libs.common.contracts.catalog import Artifact, Language
 from services.worker import metrics
@@ -105,7 +107,7 @@ class Environments:
         environment = None
         try:
             if name is not None:
-                made = partial(
+                make = partial(
                     self._make_environment,
                     fetch=fetch,
                     lock_digest=artifact.lock,
@@ -114,15 +116,21 @@ class Environments:
                     tree=tree,
                     say=say,
                 )
-                environment = await self._environments.take(name, user, made)
+                if self._environments.has(name):
+                    say("an environment with these requirements is here already\n")
+                    metrics.ENVIRONMENTS.labels(language, "found").inc()
+                environment = await self._environments.take(name, user, make)
         except BaseException:
             self._trees.give_back(tree.name, user)
             raise
-        if environment is not None and not fetch.used:
-            metrics.ENVIRONMENTS.labels(language, "found").inc()
-        else:
-            await self.trim()
-        return Prepared(tree, environment)
+        prepared = Prepared(tree, environment)
+        if fetch.used:
+            try:
+                await self.trim()
+            except BaseException:
+                self.release(prepared, user)
+                raise
+        return prepared
 
     def release(self, prepared: Prepared, user: str) -> None:
         self._trees.give_back(prepared.tree.name, user)
@@ -211,10 +219,14 @@ async def download(fetch: Fetch, digest: str, path: Path) -> None:
     """Write a blob to a file. Raises BlobDamaged, and what the registry client raises."""
     for _ in range(_FETCH_ATTEMPTS):
         seen = hashlib.sha256()
-        with path.open("wb") as file:
-            async for chunk in fetch(digest):
-                seen.update(chunk)
-                await asyncio.to_thread(file.write, chunk)
+        try:
+            with path.open("wb") as file:
+                async for chunk in fetch(digest):
+                    seen.update(chunk)
+                    await asyncio.to_thread(file.write, chunk)
+        except httpx.HTTPError as error:
+            log.warning("blob_cut_off", digest=digest, reason=type(error).__name__)
+            continue
         if seen.hexdigest() == digest:
             return
         log.warning("blob_damaged", digest=digest)

@@ -38,6 +38,7 @@ _NETWORK = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -47,6 +48,8 @@ _NETWORK = (
     "all_proxy",
     "no_proxy",
 )
+_PLACES = ("UV_INDEX", "UV_DEFAULT", "UV_EXTRA", "UV_FIND", "SSL_", "REQUESTS_CA", "NODE_EXTRA")
+"""Beginnings of the names of variables that hold paths or URLs."""
 _USER_INFO = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 HIDDEN = "[hidden]"
 
@@ -149,12 +152,9 @@ def _pip_files(environ: Mapping[str, str]) -> list[Path]:
 
 def _local(variables: Mapping[str, str]) -> list[Path]:
     """Existing folders and files that are named as paths or `file:` URLs."""
-    places = [
-        name for name in variables if name.startswith(("UV_INDEX", "UV_DEFAULT", "UV_EXTRA", "UV_FIND", "SSL_"))
-    ]
     found = set()
-    for name in (*places, "REQUESTS_CA_BUNDLE"):
-        for word in re.split(r"[\s,]+", variables.get(name, "")):
+    for value in (value for name, value in variables.items() if name.startswith(_PLACES)):
+        for word in re.split(r"[\s,]+", value):
             place = word.partition("=")[2] if re.match(r"[\w.-]+=\w+:", word) else word
             path = Path(unquote(urlsplit(place).path)) if place.startswith("file:") else Path(place)
             if path.is_absolute() and path.exists():

@@ -62,7 +62,8 @@ class Replica:
         self._uid: int | None = None
         self._draining = asyncio.Event()
         self._leaving = False
-        self._told = False
+        self._ending = False
+        """Its end has begun, and must not be disturbed."""
         self._task: asyncio.Task[None] | None = None
 
     # What others ask
@@ -90,8 +91,8 @@ class Replica:
 
     def stop(self) -> None:
         """End it now. Asking again changes nothing."""
-        if self._task is not None and not self._told:
-            self._told = True
+        if self._task is not None and not self._ending:
+            self._ending = True
             self._task.cancel()
 
     def leave(self) -> None:
@@ -171,7 +172,7 @@ class Replica:
         end, pause = monotonic() + limit, _FIRST_PAUSE
         while monotonic() < end:
             if not process.running:
-                raise ReplicaFailed(self._ending(process))
+                raise ReplicaFailed(self._end_reason(process))
             with contextlib.suppress(NoAnswer):
                 health = await control.health()
                 if _STATES.get(health.state) in (ReplicaState.READY, ReplicaState.DRAINING):
@@ -205,14 +206,14 @@ class Replica:
             asked.cancel()
         if self.state is not ReplicaState.DRAINING:
             metrics.LOST.inc()
-            raise ReplicaFailed(self._ending(process))
+            raise ReplicaFailed(self._end_reason(process))
 
     def _hear(self, health: Health) -> None:
         state = _STATES.get(health.state, self.state)
         if may(TRANSITIONS, self.state, state) and (state, health.reason) != (self.state, self._reason):
             self._become(state, health.reason)
 
-    def _ending(self, process: Process) -> str:
+    def _end_reason(self, process: Process) -> str:
         """Why it ended, and its last words."""
         if self._folder is None:
             return "the replica has ended"
@@ -231,6 +232,7 @@ class Replica:
 
     async def _clean_up(self, state: ReplicaState, reason: str | None = None) -> None:
         """Nothing of it is left but its log; then it is in its last state."""
+        self._ending = True
         host = self._host
         if self._process is not None:
             try:

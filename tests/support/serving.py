@@ -33,16 +33,20 @@ async def serving(app: Any, listener: socket.socket | None = None, *, grace: int
     listener = listener or bound()
     config = uvicorn.Config(app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=grace)
     server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    task = asyncio.create_task(_run(server, listener))
     try:
         while not server.started:
             if task.done():
-                await task
                 raise RuntimeError("the application did not start; its log says why")
             await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        with contextlib.suppress(SystemExit):
-            await task
+        await task
         listener.close()
+
+
+async def _run(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until told to stop. A server that cannot start would end the process."""
+    with contextlib.suppress(SystemExit):
+        await server.serve(sockets=[listener])

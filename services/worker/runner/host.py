@@ -39,6 +39,7 @@ HANDOVER = struct.Struct("<HB")
 _RECEIVE = 64 * 1024
 _RECEIVE_MOST = 1024 * 1024
 _SEND_STALL_S = 60.0
+_ASK_EVERY_S = 0.1
 _OOM_SCORE = b"500"
 
 
@@ -168,9 +169,10 @@ class Host:
         most = 1 if self._threads else -1
         channel = self._channel.fileno()
         connections = self._connections
+        wait: float | None = None
         while not self._leaving:
             more = False
-            for descriptor, _ in poll(None, most):
+            for descriptor, _ in poll(wait, most):
                 if descriptor == channel:
                     more = True  # when those that have ended have made room
                 elif descriptor in connections:
@@ -180,9 +182,10 @@ class Host:
                     elif self._threads:
                         self._epoll.modify(descriptor, self._events)
                 elif self._pipe is not None and descriptor == self._pipe.alive:
-                    if not self._pipe.is_running():
-                        self._pipe.follow()
                     self._epoll.unregister(descriptor)
+                    wait = _ASK_EVERY_S
+            if wait is not None and self._pipe is not None and not self._pipe.is_running():
+                self._pipe.follow()
             if more:
                 self._take_connections()
 

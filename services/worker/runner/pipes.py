@@ -38,8 +38,7 @@ PIPE_VARIABLE = "CONSTELLATION_PIPE"
 SHARED_PIPE = "/tmp/algoout"  # noqa: S108 - the protocol's path, used only in a /tmp of the replica's own
 _LOOK_EVERY_S = 0.01
 _END_S = 3.0
-_ENDING_S = 0.1
-_ASK_EVERY_MS = 100
+_ASK_EVERY_S = 0.02
 _TAIL_BYTES = 4096
 _PIECE = 1 << 20
 
@@ -54,7 +53,8 @@ class PipeAlgorithm:
         self._path = SHARED_PIPE if spec.private_tmp else os.path.join(os.path.dirname(spec.state), "algoout")
         self._answers = _open_pipe(self._path)
         self.alive, alive = os.pipe()
-        """Readable end of a pipe that hangs up when the process is gone."""
+        """Readable end of a pipe that hangs up when the process goes: a little before it is gone. It may also have
+        closed what it did not open. So `is_running` has the last word, and must be asked from then on."""
         self._from = size_of(output)
         environment = {**os.environ, PIPE_VARIABLE: self._path}
         try:
@@ -110,10 +110,7 @@ class PipeAlgorithm:
         return interpret(self._read_answer())
 
     def is_running(self) -> bool:
-        """Allows a moment for what hung up to end. A process may also have closed what it did not open."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_ENDING_S)
-        return self._process.returncode is None
+        return self._process.poll() is None
 
     def follow(self) -> NoReturn:
         """The process is gone, or has closed its input: end as it ended."""
@@ -170,9 +167,9 @@ class PipeAlgorithm:
             if self._answers not in ready:
                 if not self.is_running():
                     self.follow()
-                if self.alive in ready:  # closed, not gone: it must be asked about from now on
+                if self.alive in ready:
                     poll.unregister(self.alive)
-                    wait_ms = _ASK_EVERY_MS
+                    wait_ms = _ASK_EVERY_S * 1000
                 continue
             piece = os.read(self._answers, _PIECE)
             pieces.append(piece)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -166,6 +167,22 @@ class TestUpdate:
         assert problem.headers["content-type"] == "application/problem+json"
         assert "scaling.min_replica" in problem.json()["detail"]
 
+    async def test_the_sample_input_is_that_of_the_next_version(self, platform: Platform) -> None:
+        await platform.create()
+        await platform.ok("PUT", "/v1/algorithms/joe/hello", json={"version_info": {"sample_input": "Mia"}})
+        await platform.built()
+        assert (await platform.publish())["version_info"]["sample_input"] == "Mia"
+
+    async def test_the_administrators_view_has_the_newest_version(self, platform: Platform) -> None:
+        created = await platform.create()
+        path = f"/admin/v1/algorithms/{created['id']}"
+        assert await platform.ok("GET", path, "root") == created
+        await platform.built()
+        await platform.publish(callability="public")
+        assert (await platform.ok("GET", path))["version_info"]["semantic_version"] == "0.1.0"
+        assert await platform.refused("GET", path, "ann") == (404, 1000)
+        assert await platform.refused("PATCH", path, "ann", json={"scaling": {}}) == (403, 2001)
+
     async def test_others_may_not(self, platform: Platform) -> None:
         await platform.create("hello", "acme")
         for who, expected in (("ann", (404, 1000)), ("max", (403, 2001)), ("joe_calls", (403, 2001))):
@@ -203,10 +220,14 @@ class TestDeletion:
         created = await platform.create()
         stray = platform.folder / "data/git/0b7c9f2e-1111-4222-8333-444455556666.git"
         stray.mkdir()
-        registry = platform.registry
-        await registry.algorithms.sweep()
+        sweep = platform.registry.algorithms.sweep
+        await sweep()
         assert stray.exists(), "it may be the repository of an algorithm that is being created"
-        assert registry.repositories.strays([UUID(created["id"])], older_than=-1) == [UUID(stray.stem)]
+        for path in (stray, platform.registry.repositories.path(UUID(created["id"]))):
+            os.utime(path, (0, 0))
+        await sweep()
+        assert not stray.exists()
+        assert (await platform.clone().start()).folder.exists(), "that of an algorithm stays"
 
 
 class TestVisibility:
@@ -260,6 +281,10 @@ class TestLists:
             assert (link is None) == (page["marker"] is None)
             path = link and f"{urlsplit(link).path}?{urlsplit(link).query}"
         assert seen == names
+
+    async def test_a_name_that_nobody_can_have_has_none(self, platform: Platform) -> None:
+        assert (await platform.ok("GET", "/v1/organizations/nobody/algorithms"))["results"] == []
+        assert await platform.refused("GET", "/v1/users/a%00b/algorithms") == (404, 3000)
 
     async def test_administrators_search(self, platform: Platform) -> None:
         for owner, name in (("joe", "Wordstats"), ("acme", "words"), ("joe", "echo")):

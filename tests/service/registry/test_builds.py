@@ -275,13 +275,16 @@ class TestResults:
     async def test_a_success_must_be_complete(self, platform: Platform) -> None:
         await pushed(platform)
         spec = await platform.claim((await platform.waiting())["id"])
-        for artifact in (
-            None,
-            {"source": "0" * 64, "digest": "d"},
-            {"source": spec.source, "digest": "d", "lock": "0" * 64},
-        ):
+        for artifact in (None, {"source": "0" * 64, "digest": "d"}):
             assert (await platform.finish(spec, artifact=artifact)).status_code == 400
         assert (await platform.finish(spec)).status_code == 204
+
+    async def test_a_lock_must_be_uploaded_first(self, platform: Platform) -> None:
+        await pushed(platform)
+        spec = await platform.claim((await platform.waiting())["id"])
+        artifact = {"source": spec.source, "digest": "d", "lock": "0" * 64}
+        answer = await platform.finish(spec, artifact=artifact)
+        assert (answer.status_code, "upload it first" in answer.text) == (400, True)
 
     async def test_a_build_of_a_deleted_algorithm_is_lost(self, platform: Platform) -> None:
         await pushed(platform)

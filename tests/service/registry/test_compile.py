@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from uuid import UUID
 
 import httpx
 from sqlalchemy import update
@@ -108,6 +109,13 @@ async def test_deleting_the_algorithm_ends_the_wait(platform: Platform) -> None:
     await platform.waiting()
     await platform.ask("DELETE", "/v1/algorithms/joe/hello")
     assert await compiling == (400, 1010)
+
+
+async def test_a_repository_without_a_commit_has_nothing_to_build(platform: Platform) -> None:
+    created = await platform.create()
+    repository = platform.registry.repositories.path(UUID(created["id"]))
+    (repository / "refs/heads/master").unlink()
+    assert await platform.refused("POST", PATH, json={}) == (400, 1010)
 
 
 async def test_it_is_for_those_who_manage(platform: Platform) -> None:

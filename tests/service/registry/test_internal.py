@@ -77,6 +77,13 @@ async def test_a_worker_builds_through_its_client(platform: Platform, tmp_path: 
                 [chunk async for chunk in client.read_blob(absent)]
 
 
+async def test_without_a_secrets_key_it_does_not_start(start: Starter, platform: Platform) -> None:
+    platform.fakts.configure("registry", database_url=str(platform.registry.database.engine.url), secrets_key=None)
+    with pytest.raises(RuntimeError):
+        async with start():
+            pass
+
+
 async def test_a_blob_over_the_limit_is_refused(start: Starter) -> None:
     async with start(blob_limit_mib=1) as platform:
         answer = await platform.ask("PUT", f"/internal/blobs/{'0' * 64}", "@worker", content=b"x" * (2 << 20))

@@ -110,6 +110,13 @@ async def test_what_cannot_be_is_refused_without_the_value(platform: Platform) -
     assert kept["owner_id"] == created["id"]
 
 
+async def test_there_is_room_for_a_hundred(platform: Platform) -> None:
+    await platform.create()
+    for n in range(100):
+        await platform.ok("POST", PATH, json=secret(short_name=f"s{n}", secret_key=f"S{n}"))
+    assert await platform.refused("POST", PATH, json=secret()) == (400, 6001)
+
+
 async def test_they_are_for_those_who_manage(platform: Platform) -> None:
     created = await platform.create("hello", "acme")
     path = f"/v1/algorithms/{created['id']}/secrets"

@@ -113,6 +113,17 @@ def test_a_program_that_ends_is_answered_for_and_started_again(tmp_path: Path) -
         assert caller.call("pid").result != program
 
 
+def test_a_program_that_closes_what_it_did_not_open_is_served_and_its_end_noticed(tmp_path: Path) -> None:
+    program = PIPE.replace('print("starting", os.getcwd())', "os.closerange(3, 64)")
+    with pipe_replica(tmp_path, program) as replica:
+        caller = replica.caller()
+        assert caller.call("fine").result == "fine"
+        assert "exited with code 5" in caller.call("exit").error["message"]
+        os.kill(caller.call("pid").result, signal.SIGKILL)
+        until(lambda: replica.health["loads"] == 3)
+        assert caller.call("fine").result == "fine"
+
+
 @pytest.mark.parametrize(
     ("program", "words"),
     [

@@ -10,19 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from constellation.cli import algo, audit, key, org, user, worker
+from constellation.cli import app
 from tests.unit.cli.git import commits_of, served_repository, write
 
 URL = "http://platform.example"
 KEY, ADMIN_KEY = "simAAAA1111bbbb2222CCCC33331", "simZZZZ1111bbbb2222CCCC33331"
-
-app = typer.Typer()
-for name, group in {"algo": algo, "key": key, "org": org, "user": user, "worker": worker}.items():
-    app.add_typer(group.app, name=name)
-app.add_typer(audit.app)
 
 
 class Platform:

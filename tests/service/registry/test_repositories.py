@@ -1,0 +1,202 @@
+"""Repositories on disk, and the git processes that work on them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from libs.common.contracts.catalog import Language
+from services.registry import templates
+from services.registry.git_backend import BackendAnswer, Limits
+from services.registry.git_process import Git, GitFailed, GitMissing
+from services.registry.repositories import Repositories
+from services.registry.templates import TemplateFile
+from tests.support.eventually import eventually
+
+LIMIT = 1 << 20
+FILES = templates.render(Language.PYTHON, "joe", "hello")
+
+
+@pytest.fixture
+def repositories(tmp_path: Path) -> Repositories:
+    return Repositories(tmp_path / "git", Git(LIMIT))
+
+
+async def test_archives_of_a_commit_are_the_same_bytes(repositories: Repositories, tmp_path: Path) -> None:
+    algorithm_id = uuid4()
+    commit = await repositories.create(algorithm_id, FILES, "first")
+    contents = []
+    for name in ("a", "b"):
+        await repositories.archive(algorithm_id, commit, tmp_path / name)
+        contents.append((tmp_path / name).read_bytes())
+    assert contents[0] == contents[1] != b""
+
+
+async def test_a_repository_that_cannot_be_made_leaves_nothing(repositories: Repositories) -> None:
+    algorithm_id = uuid4()
+    with pytest.raises(GitFailed):
+        await repositories.create(algorithm_id, [TemplateFile("two\nlines", b"")], "first")
+    assert not repositories.path(algorithm_id).exists()
+
+
+async def test_what_is_not_there_has_no_head_and_no_archive(repositories: Repositories, tmp_path: Path) -> None:
+    assert await repositories.head(uuid4()) is None
+    with pytest.raises(GitFailed):
+        await repositories.archive(uuid4(), "f" * 40, tmp_path / "x")
+
+
+async def test_messages_of_commits_keep_their_lines(repositories: Repositories) -> None:
+    algorithm_id = uuid4()
+    commit = await repositories.create(algorithm_id, FILES, "subject\n\nbody ü\x1e\x1f\nend")
+    [found] = await repositories.commits(algorithm_id, since=None, until=None)
+    assert (found.id, found.subject, found.message) == (commit, "subject", "subject\n\nbody ü\x1e\x1f\nend")
+
+
+async def test_repositories_that_were_moved_aside_are_kept_for_a_while(repositories: Repositories) -> None:
+    old, new = uuid4(), uuid4()
+    for algorithm_id in (old, new):
+        await repositories.create(algorithm_id, FILES, "first")
+        repositories.move_aside(algorithm_id)
+        repositories.move_aside(algorithm_id)
+    removed = repositories.folder / ".removed"
+    [aside] = removed.glob(f"{old}-*.git")
+    os.utime(aside, (0, 0))
+    repositories.purge(older_than=3600)
+    assert [path.name.startswith(str(new)) for path in removed.iterdir()] == [True]
+
+
+async def test_strays_are_repositories_of_no_algorithm(repositories: Repositories) -> None:
+    known, stray, fresh = uuid4(), uuid4(), uuid4()
+    for algorithm_id in (known, stray, fresh):
+        await repositories.create(algorithm_id, FILES, "first")
+    (repositories.folder / "unrelated.git").mkdir()
+    for algorithm_id in (known, stray):
+        os.utime(repositories.path(algorithm_id), (0, 0))
+    assert repositories.strays({known}, older_than=3600) == [stray]
+
+
+async def test_what_a_killed_git_left_is_removed_when_it_is_old(repositories: Repositories) -> None:
+    algorithm_id = uuid4()
+    await repositories.create(algorithm_id, FILES, "first")
+    path = repositories.path(algorithm_id)
+    left = [path / "refs/heads/master.lock", path / "packed-refs.lock", path / "objects/tmp_objdir-incoming-1"]
+    left[0].touch()
+    left[1].touch()
+    left[2].mkdir()
+    for one in left[:1] + left[2:]:
+        os.utime(one, (0, 0))
+    repositories.unlock(algorithm_id, older_than=3600)
+    assert [one.exists() for one in left] == [False, True, False]
+    assert await repositories.head(algorithm_id) is not None
+
+
+def test_without_git_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GitMissing, match="git is not installed"):
+        Git(LIMIT)
+
+
+class TestProcesses:
+    """Processes end with their context, whatever they do. A script stands where git would."""
+
+    def script(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, *, grace: float = 5) -> Git:
+        program = tmp_path / "git"
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        assert shutil.which("git") == str(program)
+        return Git(LIMIT, grace=grace)
+
+    async def test_one_that_takes_too_long_ends_with_its_children(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        git = self.script(tmp_path, monkeypatch, f"sleep 60 & echo $! > {tmp_path}/child; wait")
+        with pytest.raises(TimeoutError):
+            await git.run(tmp_path, "status", seconds=0.5)
+        child = int((tmp_path / "child").read_text())
+        await _ended(child)
+
+    async def test_one_that_does_not_listen_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        git = self.script(
+            tmp_path,
+            monkeypatch,
+            f"trap '' TERM; echo $$ > {tmp_path}/self; while true; do sleep 0.1; done",
+            grace=0.2,
+        )
+        with pytest.raises(TimeoutError):
+            await git.run(tmp_path, "status", seconds=0.5)
+        await _ended(int((tmp_path / "self").read_text()))
+
+    async def test_a_request_that_is_cancelled_ends_it_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        git = self.script(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/self; exec sleep 60")
+        running = asyncio.create_task(git.run(tmp_path, "status"))
+        process = int(await eventually((tmp_path / "self").read_text))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await _ended(process)
+
+    @pytest.mark.parametrize(
+        ("answer", "status"),
+        [
+            ("exit 1", 503),
+            ("echo nonsense; echo", 503),
+            ("printf 'Status: 418 Teapot\\r\\nContent-Type: text/plain\\r\\n\\r\\nhello'; exit 1", 418),
+            ("printf 'Content-Type: text/plain\\r\\n\\r\\n'", 200),
+        ],
+    )
+    async def test_whatever_it_answers_the_client_gets_an_answer(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, status: int
+    ) -> None:
+        git = self.script(tmp_path, monkeypatch, answer)
+        ended: list[UUID] = []
+
+        async def settle() -> None:
+            ended.append(uuid4())
+            raise RuntimeError("the database is away")
+
+        sent = await _call(BackendAnswer(git, _limits(), {}, settle))
+        assert sent[0]["status"] == status
+        assert sent[-1].get("more_body", False) is False
+        assert len(ended) == 1
+
+
+def _limits() -> Limits:
+    return Limits(body_bytes=LIMIT, seconds=20, slots=asyncio.Semaphore(1))
+
+
+async def _call(answer: BackendAnswer) -> list[dict[str, object]]:
+    """What an application sends for a request without a body."""
+    sent: list[dict[str, object]] = []
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> dict[str, object]:
+        if messages:
+            return dict(messages.pop())
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: object) -> None:
+        assert isinstance(message, dict)
+        sent.append(message)
+
+    await asyncio.wait_for(answer({"type": "http", "method": "GET", "headers": []}, receive, send), 30)
+    return sent
+
+
+async def _ended(process: int) -> None:
+    await eventually(lambda: not _runs(process))
+
+
+def _runs(process: int) -> bool:
+    """There is such a process, and it does not just wait to be reaped by its parent."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
