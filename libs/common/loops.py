@@ -97,6 +97,8 @@ async def tasks(*coroutines: Coroutine[Any, Any, object]) -> AsyncIterator[None]
         for task in started:
             task.cancel()
         await asyncio.gather(*started, return_exceptions=True)
+        for coroutine in coroutines:
+            coroutine.close()  # one whose task was cancelled before its first step never began
 
 
 async def _guarded(coroutine: Coroutine[Any, Any, object]) -> None:

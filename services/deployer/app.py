@@ -15,6 +15,7 @@ from libs.common.feed import FeedFollower, FeedPublisher
 from libs.common.service import Runtime
 from services.deployer.api import admin, internal
 from services.deployer.catalog import Catalog
+from services.deployer.gauges import Gauges
 from services.deployer.hints import Hints
 from services.deployer.loops import Reconciler
 from services.deployer.models import FeedEntry, FeedVersion
@@ -63,11 +64,13 @@ def _assemble(
     routes = Routes(feeds, grace=timedelta(seconds=settings.pending_grace_seconds))
     hints = Hints(here.bus)
     reconciler = Reconciler(here.database, catalog, follower, routes, hints, lease=lease)
+    gauges = Gauges(here.database)
     catalog.on_change = reconciler.loop.wake
     app.state.feeds = feeds
     app.state.on_drain.append(feeds.release)
     app.state.catalog = catalog
     app.state.reconciler = reconciler
+    app.state.gauges = gauges
     app.state.reports = Reports(routes, lease=lease, wake=reconciler.loop.wake)
 
     async def catalog_is_whole() -> None:
@@ -75,4 +78,5 @@ def _assemble(
             raise RuntimeError("the catalog has not arrived from the registry yet")
 
     app.state.checks["catalog"] = catalog_is_whole
-    return feeds.loop, reconciler.loop, Purge(here.database, hints, settings).loop
+    purge = Purge(here.database, hints, settings)
+    return feeds.loop, reconciler.loop, purge.loop, gauges.loop

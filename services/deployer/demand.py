@@ -15,6 +15,7 @@ from libs.common.contracts.replicas import DemandReport
 from libs.common.db import after_commit
 from services.deployer import store
 from services.deployer.models import Demand, Deployment, DeploymentKind
+from services.deployer.text import storable
 
 
 async def report(
@@ -25,7 +26,7 @@ async def report(
     Rows are written only where it says something new or its last word would lapse soon, so that many gateways with
     steady calls cost little.
     """
-    gateway, until = word.gateway, now + timedelta(seconds=seconds)
+    gateway, until = storable(word.gateway, 128), now + timedelta(seconds=seconds)
     named = {one.revision_id: one for one in word.demands if _calls(one)}
     known = await _known(session, gateway, now)
     changed = {key: one for key, one in named.items() if key not in known or known[key][0] != _calls(one)}

@@ -118,6 +118,14 @@ async def replicas(
     return await _page(session, query, limit, lambda row: f"{row.created_at.isoformat()} {row.id}")
 
 
+async def replica(session: AsyncSession, replica_id: UUID) -> Replica:
+    """One replica. Raises NotFound, also when it ended long ago."""
+    row = await session.get(Replica, replica_id)
+    if row is None:
+        raise NotFound(f"there is no replica {replica_id}, or it ended some time ago")
+    return row
+
+
 async def events(session: AsyncSession, deployment_id: UUID, *, limit: int, cursor: str | None) -> Page[Event]:
     """Newest first."""
     query = select(Event).where(Event.deployment_id == deployment_id).order_by(Event.id.desc())

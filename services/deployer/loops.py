@@ -157,7 +157,7 @@ class Reconciler:
 
     async def _plan_due(self, session: AsyncSession, touched: set[UUID], now: datetime) -> None:
         watching_since = self._watch.look(now)
-        due = await store.due(session, now)
+        due = await store.due(session, now, watched=now - watching_since >= self._lease)
         ids = touched.union(due)
         if not ids:
             return

@@ -10,6 +10,7 @@ from libs.common.contracts.replicas import ReplicaState
 from services.deployer import events
 from services.deployer.models import Deployment, EventKind, Replica
 from services.deployer.states import STABLE_SECONDS, backoff
+from services.deployer.text import storable
 
 MAX_REASON = 2000
 
@@ -32,7 +33,7 @@ def move(
     """
     replica.state, replica.since = state, now
     if reason is not None:
-        replica.reason = reason[:MAX_REASON]
+        replica.reason = storable(reason, MAX_REASON)
     if state is ReplicaState.READY:
         replica.ready_at = now
         deployment.last_failure = None

@@ -30,6 +30,7 @@ from services.deployer import replicas, store
 from services.deployer.models import Replica, Worker
 from services.deployer.routes import Routes
 from services.deployer.states import LIVE, follows
+from services.deployer.text import storable
 
 log = logs.get(__name__)
 
@@ -174,14 +175,14 @@ async def _on_worker(session: AsyncSession, worker_id: str) -> list[Replica]:
 def _words(report: WorkerReport) -> dict[str, Any]:
     """What a worker says of itself, as columns."""
     return {
-        "name": report.name,
-        "version": report.version,
-        "runtime": report.runtime,
-        "labels": dict(report.labels),
+        "name": storable(report.name, 255),
+        "version": storable(report.version, 64),
+        "runtime": storable(report.runtime, 32),
+        "labels": {storable(key, 255): storable(value, 255) for key, value in report.labels.items()},
         "languages": [language.value for language in report.languages],
         "cpus": report.capacity.cpus,
         "memory_mib": report.capacity.memory_mib,
         "slots": report.capacity.replicas,
-        "run": report.run,
+        "run": storable(report.run, 64),
         "sequence": report.sequence,
     }

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select, union, update
+from sqlalchemy import Select, and_, exists, func, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from libs.common.contracts.catalog import Language
 from libs.common.contracts.replicas import ReplicaState
@@ -22,6 +23,7 @@ MAX_IDLE = 200
 FAILED_ON = timedelta(minutes=5)
 
 _live = Replica.state.in_(LIVE)
+_OTHER = aliased(Worker)
 
 
 async def lock(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, Deployment]:
@@ -50,19 +52,20 @@ async def make_pending_due(session: AsyncSession, now: datetime) -> bool:
     return bool(ids)
 
 
-async def due(session: AsyncSession, now: datetime) -> list[UUID]:
-    """Deployments to plan: due ones, those whose demand lapsed, those with a replica on a worker that lapsed."""
-    on_lapsed = (
-        select(Replica.deployment_id)
-        .join(Worker, Worker.id == Replica.worker_id)
-        .where(_live, Worker.lease_until < now)
-    )
-    found = union(
+async def due(session: AsyncSession, now: datetime, *, watched: bool) -> list[UUID]:
+    """Deployments to plan: due ones, those whose demand lapsed, those that lose a replica with its worker.
+
+    Args:
+        watched: a worker that lapsed is lost, if another one is heard.
+    """
+    parts = [
         select(Deployment.id).where(Deployment.due_at <= now),
         select(Demand.deployment_id).where(Demand.until < now),
-        on_lapsed,
-    )
-    return list((await session.execute(found.limit(MAX_DUE))).scalars())
+    ]
+    if watched:
+        lapsed = and_(Worker.lease_until < now, exists().where(_OTHER.lease_until >= now))
+        parts.append(select(Replica.deployment_id).join(Worker, Worker.id == Replica.worker_id).where(_live, lapsed))
+    return list((await session.execute(union(*parts).limit(MAX_DUE))).scalars())
 
 
 async def live_replicas(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, list[Replica]]:

@@ -44,6 +44,8 @@ class Pool:
         """None while the catalog does not have the revision."""
         self.replicas: list[Replica] = []
         self.waiting: OrderedDict[Call, None] = OrderedDict()
+        self.is_routed = False
+        """The deployer has a word on it."""
         self.failure: str | None = None
         """Why no replica is there."""
         self.active = 0
@@ -134,6 +136,7 @@ class Pool:
             self.replicas.append(replica)
         for replica in known.values():
             replica.retire()
+        self.is_routed = route is not None
         self.failure = route.failure if route is not None else None
         if named and not self.replicas:
             self.failure = UNREACHABLE
@@ -251,7 +254,7 @@ class Pools:
                 replica.retire()
 
     def _drop_unused(self, pool: Pool) -> None:
-        if pool.algorithm_id is None and not pool.replicas and not pool.active:
+        if pool.algorithm_id is None and not pool.is_routed and not pool.active:
             self._pools.pop(pool.revision_id, None)
 
     def _of(self, revision_id: UUID) -> Pool:

@@ -25,7 +25,6 @@ from uuid import UUID, uuid4
 from services.worker.files import remove, write_private
 
 _RUNNER = Path(__file__).parent / "runner"
-_LANGUAGES = Path(__file__).parent / "languages"
 _PASSABLE = 0o711
 """Users of sandboxes may pass to what is theirs, and list nothing."""
 _LONGEST_SOCKET = 107
@@ -82,14 +81,13 @@ class Folders:
     def copy_runner(self) -> Path:
         """The runner, where sandboxes may read it: replicas keep the one that they were started with."""
         digest = hashlib.sha256()
-        sources = [(_RUNNER, file) for file in sorted(_RUNNER.glob("*.py"))]
-        sources += [(_LANGUAGES, file) for file in sorted(_LANGUAGES.glob("*.js"))]
-        for _, file in sources:
+        sources = sorted(file for file in _RUNNER.iterdir() if file.suffix in (".py", ".js"))
+        for file in sources:
             digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
         target = self.root / f"runner-{digest.hexdigest()[:12]}"
         if not target.is_dir():
             temporary = Path(tempfile.mkdtemp(prefix=".runner-", dir=self.root))
-            for _, file in sources:
+            for file in sources:
                 shutil.copyfile(file, temporary / file.name)
                 (temporary / file.name).chmod(0o444)
             temporary.chmod(0o755)

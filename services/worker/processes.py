@@ -58,19 +58,19 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._descriptor, number)
 
-    async def end(self, *, patience: float = 3.0) -> None:
-        """Ask it to end with SIGTERM, kill it after `patience` seconds, and wait until it is gone.
+    async def end(self, *, patience: float = 3.0) -> int | None:
+        """Ask it to end with SIGTERM, kill it after `patience` seconds, wait until it is gone; its status, if known.
 
         Raises TimeoutError for a process that cannot be killed: it hangs in the kernel.
         """
         self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(patience):
-                await self.wait()
+                return await self.wait()
         except TimeoutError:
             self.signal(signal.SIGKILL)
             async with asyncio.timeout(_KILL_SECONDS):
-                await self.wait()
+                return await self.wait()
 
     def let_go(self) -> None:
         """Stop watching. The process goes on."""

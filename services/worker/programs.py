@@ -14,7 +14,7 @@ from services.worker.repository import PIPE
 from services.worker.toolchain import Toolchain
 
 _MAIN = "main.py"
-_NODE_PIPE = "node_pipe.js"
+_NODE_PIPE = "pipe_node.js"
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,11 @@ _SHM_MIB = 64
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix/store")
 _PROBE_SECONDS = 20.0
 _SWEEP_SECONDS = 5.0
-_SWEEP_PAUSE_SECONDS = 0.02
+_SWEEP_PAUSE_SECONDS = 0.03
+_CLEAN_LOOKS = 2
+"""A process that is about to execute another program shows no mark for a moment."""
+_LAUNCHER_WAS_KILLED = (None, 128 + signal.SIGKILL)
+"""Its status then, or where it is not known."""
 _PROBE = (
     'for program; do test -x "$program" || echo "$program cannot be reached"; done; '
     'touch "$TMPDIR/written" || echo "$TMPDIR cannot be written"'
@@ -190,25 +194,26 @@ class Sandbox:
             transport.close()
 
     async def end(self, process: Process, name: str, uid: int | None, *, patience: float = 3.0) -> None:
-        """End a sandbox and everything in it."""
-        await process.end(patience=patience)
-        await self.sweep(name, uid)
+        """End a sandbox and everything in it. Raises TimeoutError for what cannot be killed."""
+        status = await process.end(patience=patience)
+        if self.confinement.mode != "namespaces" or status in _LAUNCHER_WAS_KILLED:
+            await self.sweep(name, uid)
 
     async def sweep(self, name: str, uid: int | None) -> None:
-        """Kill what may be left of a sandbox whose launcher was killed. With namespaces the kernel did that."""
-        if self.confinement.mode == "namespaces":
-            return
+        """Kill what is left of a sandbox whose launcher was killed, and wait until all of it is gone."""
         end = monotonic() + _SWEEP_SECONDS
-        while left := [pid for pid, mark in await asyncio.to_thread(marked, MARK) if mark == name]:
-            if monotonic() > end:
-                log.error("sandbox_not_swept", left=len(left))
-                return
-            if uid is not None and self.confinement.own_users:
+        clean = 0
+        while clean < _CLEAN_LOOKS and monotonic() < end:
+            left = [pid for pid, mark in await asyncio.to_thread(marked, MARK) if mark == name]
+            clean = 0 if left else clean + 1
+            if left and uid is not None and self.confinement.own_users:
                 await Process(_spawn_killer(uid)).wait()
             for pid in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(_SWEEP_PAUSE_SECONDS)
+        if clean < _CLEAN_LOOKS:
+            log.error("sandbox_not_swept")
 
     def _request(self, job: Job, *, tied: bool) -> Request:
         confined = self.confinement

@@ -112,6 +112,11 @@ async def list_replicas(
     return Listing(items=[replica_document(row) for row in page.rows], cursor=page.cursor)
 
 
+@routes.get("/replicas/{replica_id}")
+async def show_replica(replica_id: UUID, session: Session) -> ReplicaDocument:
+    return replica_document(await listings.replica(session, replica_id))
+
+
 async def _set_draining(
     request: Request, worker_id: str, session: Session, caller: Principal, *, draining: bool
 ) -> WorkerDocument:

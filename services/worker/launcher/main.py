@@ -58,14 +58,21 @@ def _in_namespaces(request: Request) -> int:
     namespaces.forbid_tracing()
     entrance = None if request["entrance"] is None else _listen(*request["entrance"])
     namespaces.unshare(namespaces.NEW_PIDS)
+    signal.signal(signal.SIGTERM, _raise_terminated)
     first = _fork(lambda: _first_process(request, entrance))
     if entrance is not None:
         entrance.close()
-    return _status(os.waitpid(first, 0)[1])
+    try:
+        return _status(os.waitpid(first, 0)[1])
+    except Terminated:
+        os.kill(first, signal.SIGKILL)
+        os.waitpid(first, 0)  # returns when the kernel has killed all that was in there
+        return 128 + signal.SIGTERM
 
 
 def _first_process(request: Request, entrance: socket.socket | None) -> int:
     """Process 1 of the new pid namespace: its end is the end of everything in there."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     network = namespaces.NEW_NETWORK if request["isolated"] else 0
     try:
         namespaces.unshare(namespaces.NEW_MOUNTS | namespaces.NEW_IPC | network)

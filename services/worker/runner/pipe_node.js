@@ -63,7 +63,10 @@ function run (apply, input) {
       return
     }
     const returned = apply(input, (error, result) => error ? reject(error) : resolve(result))
-    if (returned && typeof returned.catch === 'function') returned.catch(reject) // an async apply that threw
+    // An async apply may answer either way. One that returned nothing will call back, or has done so.
+    if (returned && typeof returned.then === 'function') {
+      returned.then((result) => { if (result !== undefined) resolve(result) }, reject)
+    }
   })
 }
 

@@ -247,6 +247,7 @@ async def test_administrators_see_what_runs_where_and_why_not(platform: Platform
     assert detail["replicas"][-1]["reason"] == "SyntaxError: invalid syntax"
 
     (ready,) = (await platform.admin("GET", "/replicas", {"state": "ready"})).json()["items"]
+    assert (await platform.admin("GET", f"/replicas/{ready['id']}")).json() == ready
     assert (ready["desired"], ready["worker_id"]) == ("running", node.id)
     assert ready["address"] == {"unix": None, "host": "127.0.0.1", "port": 9000}
 
@@ -287,6 +288,7 @@ async def test_what_is_not_there_is_not_found(platform: Platform) -> None:
         ("GET", f"/deployments/{uuid4()}"),
         ("GET", f"/deployments/{uuid4()}/events"),
         ("GET", "/workers/nobody"),
+        ("GET", f"/replicas/{uuid4()}"),
         ("POST", "/workers/nobody/drain"),
     ):
         assert (await platform.admin(method, path)).status_code == 404, path
@@ -322,6 +324,23 @@ async def test_draining_a_worker_is_shown_undone_and_audited(platform: Platform)
         ("worker.drain", "root", f"worker:{node.id}"),
         ("worker.undrain", "root", f"worker:{node.id}"),
     ]
+
+
+async def test_what_runs_is_counted_for_the_metrics(platform: Platform) -> None:
+    platform.registry.publish(entry(min_replicas=1))
+    node = ScriptedWorker(Clock(), str(uuid4()))
+    worker, _ = await platform.client("worker", node.id)
+    await worker.report_worker(node.id, node.report())
+
+    async def counted() -> bool:
+        await platform.app.state.gauges.once()
+        text = (await platform.http.get(f"{platform.url}/metrics")).text
+        return (
+            'constellation_replicas{state="wanted"} 1.0' in text
+            and 'constellation_workers{state="ready"} 1.0' in text
+        )
+
+    await eventually(counted)
 
 
 async def test_it_is_ready_once_the_catalog_has_come(platform: Platform) -> None:

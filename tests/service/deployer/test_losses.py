@@ -60,6 +60,19 @@ async def test_the_only_worker_may_be_away_for_long_and_finds_its_replicas_as_th
     assert set(worker.replicas) == before
 
 
+async def test_what_is_on_the_only_worker_is_not_planned_over_and_over_while_it_is_away(world: World) -> None:
+    echo = entry(min_replicas=1)
+    world.deployer.learn(echo)
+    worker = world.add_worker("a")
+    await world.settle(20)
+    for _ in range(25):
+        await world.step(silent=[worker])
+    looked = (await world.deployer.deployment(echo.revisions[0].id)).changed_at
+    world.clock.forward(1)
+    await world.deployer.reconcile()
+    assert (await world.deployer.deployment(echo.revisions[0].id)).changed_at <= looked
+
+
 async def test_a_restart_after_all_leases_lapsed_ends_nothing(serving: World, deployer_url: str) -> None:
     (revision,) = serving.calls
     before = await serving.deployer.routed(revision)

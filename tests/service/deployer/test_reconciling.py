@@ -197,6 +197,20 @@ async def test_a_failing_start_is_told_with_its_reason_and_tried_less_and_less_o
     assert len(await world.deployer.routed(revision)) == 1
 
 
+async def test_a_reason_that_no_database_can_keep_is_kept_as_far_as_it_can(world: World) -> None:
+    echo = entry()
+    revision = echo.revisions[0].id
+    world.deployer.learn(echo)
+    worker = world.add_worker("a")
+    worker.breaks[revision] = "bytes \x00 in its name \ud800" + "!" * 5000
+    world.calls = {revision: 1}
+    await world.settle(4)
+    (ended,) = await world.deployer.replicas(live=False)
+    assert ended.reason is not None
+    assert ended.reason.startswith("bytes \ufffd in its name ?!!!")
+    assert len(ended.reason) == 2000
+
+
 async def test_a_failure_is_told_no_longer_once_a_new_attempt_is_under_way(world: World) -> None:
     echo = entry()
     revision = echo.revisions[0].id

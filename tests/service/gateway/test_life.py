@@ -67,7 +67,7 @@ async def test_a_gateway_that_started_alone_joins_when_it_can(surroundings: Plat
         assert (await surroundings.call()).status == 200
         await eventually(lambda: surroundings.gateway.entry.refused)
         surroundings.fakts.join_token = token
-        await eventually(lambda: surroundings.gateway.entry.inside.is_set(), 15)
+        await eventually(surroundings.gateway.entry.inside.is_set, 15)
         assert (await surroundings.request("GET", "/readyz")).status == 200
 
 

@@ -93,6 +93,6 @@ def test_a_long_data_folder_gets_a_short_one_for_sockets(tmp_path: Path) -> None
 def test_the_runner_is_copied_once(tmp_path: Path) -> None:
     runner = Folders(tmp_path).copy_runner()
     assert (runner / "main.py").is_file()
-    assert (runner / "node_pipe.js").is_file()
+    assert (runner / "pipe_node.js").is_file()
     assert Folders(tmp_path).copy_runner() == runner
     assert [path.name for path in tmp_path.glob("*runner*")] == [runner.name]

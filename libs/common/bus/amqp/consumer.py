@@ -32,6 +32,10 @@ from libs.common.bus.subscriptions import Failure, Subscription
 
 log = logs.get(__name__)
 
+_AFTER_DELETION_SECONDS = 1.0
+"""RabbitMQ cancels the consumers of a deleted queue a little before it forgets the queue. Who subscribes again in
+between subscribes to nothing, and is not told."""
+
 
 class Publish(Protocol):
     """Publishes to a queue that is there. Raises BusUnavailable."""
@@ -91,6 +95,8 @@ class Consumer:
             try:
                 await self._take_over(session)
                 pause = FIRST_PAUSE
+                if not session.lost.is_set():
+                    await asyncio.sleep(_AFTER_DELETION_SECONDS)
             except (LinkLost, AMQPChannelError, TimeoutError) as error:
                 log.warning("bus_subscription_failed", queue=self._subscription.queue, reason=str(error))
                 if isinstance(error, LinkLost):

@@ -1,0 +1,53 @@
+"""Every route of every service stands behind exactly one gate, and what is open is on this list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from constellation import services
+from tests.support.routes import routes_of
+
+HEALTH = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
+ALL = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+PUBLIC = {
+    "fakts": HEALTH
+    | {
+        ("GET", "/.well-known/fakts"),
+        ("GET", "/.well-known/openid-configuration"),
+        ("GET", "/.well-known/oauth-authorization-server"),
+        ("GET", "/o/jwks/"),
+        ("POST", "/o/token/"),
+        ("POST", "/lok/f/report/"),
+    },
+    "registry": HEALTH
+    | {
+        ("GET", "/git/{owner}/{repository}/info/refs"),
+        ("POST", "/git/{owner}/{repository}/git-upload-pack"),
+        ("POST", "/git/{owner}/{repository}/git-receive-pack"),
+        ("GET", "/git/{rest:path}"),
+    },
+    "deployer": HEALTH,
+    "worker": HEALTH,
+    "gateway": HEALTH
+    | {("GET", "/"), ("GET", "/v1/data"), ("GET", "/v1/data/")}
+    | {
+        (method, path)
+        for method in ALL
+        for path in ("/v1/algo/{reference:path}", "/v1/data/{path:path}", "/v1/connector/{path:path}", "/{path:path}")
+    },
+}
+"""Some of these ask for a credential in their own way: the report (apps are no principals), git (a password, so that
+git asks for it), calls and data (their error envelope), and what the edge passes on meets its service's gate."""
+
+
+@pytest.mark.parametrize("name", services.NAMES)
+def test_every_route_has_one_gate_and_only_the_listed_ones_are_open(name: str, tmp_path: Path) -> None:
+    service = services.load(name)
+    options = {"database_url": "postgresql://localhost/none"} if name == "fakts" else {}
+    settings = service.settings.model_validate({"join_token": "x" * 32, "data_dir": tmp_path, **options})
+    routes = list(routes_of(service.app(settings, None)))
+    ungated = [(route.method, route.path, route.gates) for route in routes if len(route.gates) != 1]
+    assert ungated == []
+    assert {(route.method, route.path) for route in routes if route.gates == ("public",)} == PUBLIC[name]
