@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote, urlsplit
 
 from libs.common.contracts.identity import PrincipalKind
-from libs.common.contracts.references import InvalidReference, Reference, parse
+from libs.common.contracts.references import LATEST, LATEST_PRIVATE, InvalidReference, Reference, parse
 from libs.common.contracts.runner import CALL_PATH, FLAG_RAW, FLAG_STDOUT, FLAG_TRACE, FLAGS
 from libs.common.problems import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, UnsupportedMedia
 from services.gateway.callers import Caller, Callers
@@ -126,7 +126,7 @@ class Admissions:
             if len(self._absent) >= REMEMBERED:
                 self._absent.clear()
             self._absent[reference, draft.insider] = (self._table.changes, self._clock() + ABSENT_SECONDS)
-            raise _not_found(reference) from None
+            raise _not_found(reference, insider=draft.insider) from None
 
     def _admit(self, draft: Draft, caller: Caller) -> Admission:
         """Raises Missing when the algorithm is not found, Problem when the call is refused."""
@@ -153,7 +153,7 @@ class Admissions:
         if algorithm is None or target is None:
             changes, until = self._absent.get((reference, draft.insider), (-1, 0.0))
             if changes == self._table.changes and until > self._clock():
-                raise _not_found(reference)
+                raise _not_found(reference, insider=draft.insider)
             raise Missing
         if not sudo:
             if not caller.principal.permissions.allow_algo:
@@ -220,8 +220,11 @@ def _media_type(headers: Headers) -> str:
     return media
 
 
-def _not_found(reference: Reference) -> NotFound:
-    return NotFound(f"algorithm algo://{reference} not found", code=1000)
+def _not_found(reference: Reference, *, insider: bool) -> NotFound:
+    words = f"algorithm algo://{reference} not found"
+    if insider and reference.version in ("", LATEST):
+        words += f": it has no public version; publish one, or call algo://{reference.algorithm}/{LATEST_PRIVATE}"
+    return NotFound(words, code=1000)
 
 
 def _request_head(options: Options, media: str, *, insider: bool) -> str:

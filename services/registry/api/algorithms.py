@@ -74,9 +74,8 @@ async def list_algorithms(request: Request, who: Caller, session: Session) -> di
 
 
 @routes.get("/v1/users/{name}/algorithms")
-@routes.get("/v1/organizations/{name}/algorithms")
 async def list_algorithms_of(request: Request, name: str, who: Caller, session: Session) -> dict[str, Any]:
-    """Algorithms of one owner, as far as the caller may know of them."""
+    """Algorithms of one owner, user or organization, as far as the caller may know of them."""
     return await _list(request, who, session, name)
 
 

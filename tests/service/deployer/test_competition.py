@@ -29,6 +29,25 @@ async def test_deployers_that_plan_at_once_start_nothing_twice(deployer_url: str
         assert placed == dict.fromkeys(calls, 4)
 
 
+async def test_deployers_that_plan_at_once_never_give_the_same_room_twice(deployer_url: str, clock: Clock) -> None:
+    entries = [entry() for _ in range(12)]
+    async with AsyncExitStack() as stack:
+        deployers = await _deployers(stack, deployer_url, clock, 4)
+        for one in deployers:
+            one.learn(*entries)
+        world = World(deployers[0], [], clock)
+        world.add_worker("a", slots=5)
+        await world.step()
+
+        async def calls(nth: int) -> None:
+            for one in entries[nth::4]:
+                await deployers[nth].call({one.revisions[0].id: 1}, gateway=str(one.id))
+                await deployers[nth].reconcile()
+
+        await asyncio.gather(*(calls(nth) for nth in range(4)))
+        assert len(await world.deployer.replicas()) == 5
+
+
 async def test_everything_at_once_deadlocks_nobody_and_converges(deployer_url: str, clock: Clock) -> None:
     entries = [entry(idle_seconds=1, max_replicas=2) for _ in range(8)]
     async with AsyncExitStack() as stack:

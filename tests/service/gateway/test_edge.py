@@ -69,6 +69,7 @@ class Upstream(RegistryDouble):
                 while True:
                     self.sent += 1
                     yield CHUNK
+                    await asyncio.sleep(0)
             finally:
                 self.aborted.set()
 

@@ -283,7 +283,7 @@ class TestLists:
         assert seen == names
 
     async def test_a_name_that_nobody_can_have_has_none(self, platform: Platform) -> None:
-        assert (await platform.ok("GET", "/v1/organizations/nobody/algorithms"))["results"] == []
+        assert (await platform.ok("GET", "/v1/users/nobody/algorithms"))["results"] == []
         assert await platform.refused("GET", "/v1/users/a%00b/algorithms") == (404, 3000)
 
     async def test_administrators_search(self, platform: Platform) -> None:

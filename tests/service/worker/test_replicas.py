@@ -19,6 +19,7 @@ from libs.common.hosts import host_id
 from services.worker import processes, sandbox
 from services.worker.environments import artifact_digest
 from tests.service.worker.calling import Refused, call, call_tcp
+from tests.service.worker.places import passable_folder
 from tests.service.worker.platform_double import Platform, Running
 from tests.support.eventually import eventually
 
@@ -337,24 +338,23 @@ async def test_a_worker_without_a_sandbox_ends_what_escaped_as_well(tmp_path: Pa
         await eventually(lambda: not sandboxed(worker))
 
 
-async def test_users_of_their_own_are_enough_for_replicas(tmp_path: Path) -> None:
+async def test_users_of_their_own_are_enough_for_replicas() -> None:
     """As in a container without the right to mount."""
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     if os.geteuid() != 0 or python is None:
         pytest.skip("needs root, and a Python that every user can execute")
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o711)
-    async with Platform() as platform:
-        async with platform.worker(tmp_path / "data", sandbox="uid", python=Path(python)) as worker:
-            build = await platform.build({"src/any.py": ALGORITHM}, name="any")
-            replica = platform.order(build.artifact, name="any")
-            await platform.wake(worker)
-            report = await platform.until(replica, READY)
-            assert await call(report, {"x": 1}) == ["seen", {"x": 1}]
-            owners = {owner_of(pid) for pid in sandboxed(worker)}
-            assert len(owners) == 1
-            assert owners.pop() > worker.settings.sandbox_uid
-        assert not sandboxed(worker)
+    with passable_folder() as folder:
+        async with Platform() as platform:
+            async with platform.worker(folder / "data", sandbox="uid", python=Path(python)) as worker:
+                build = await platform.build({"src/any.py": ALGORITHM}, name="any")
+                replica = platform.order(build.artifact, name="any")
+                await platform.wake(worker)
+                report = await platform.until(replica, READY)
+                assert await call(report, {"x": 1}) == ["seen", {"x": 1}]
+                owners = {owner_of(pid) for pid in sandboxed(worker)}
+                assert len(owners) == 1
+                assert owners.pop() > worker.settings.sandbox_uid
+            assert not sandboxed(worker)
 
 
 async def test_javascript_and_pipe_algorithms_are_served(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from services.worker import processes
 from services.worker.processes import Process
 from services.worker.sandbox import MARK, Confinement, Job, Limits, Sandbox, SandboxUnavailable, detect
+from tests.service.worker.places import passable_folder
 from tests.support.eventually import eventually
 
 ROOT = os.geteuid() == 0
@@ -27,8 +28,6 @@ UID = 210_123
 NAMESPACES = Confinement("namespaces", new_users=not ROOT, isolated_network=True)
 PYTHON = str(Path(sys.executable).resolve())
 KINDS = [NAMESPACES, *([Confinement("uid")] if ROOT else []), Confinement("none")]
-
-Run = Callable[..., Any]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.mode)
@@ -38,13 +37,11 @@ def confinement(request: pytest.FixtureRequest) -> Confinement:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place() -> Iterator[Path]:
     """A folder whose parents everybody may pass, as a worker's data folder is."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    (tmp_path / "mounts").mkdir()
-    return tmp_path
+    with passable_folder() as folder:
+        (folder / "mounts").mkdir()
+        yield folder
 
 
 def sandbox_of(kind: Confinement, place: Path, **options: Any) -> Sandbox:
