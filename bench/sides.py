@@ -125,9 +125,7 @@ def _write_feeds(data_dir: Path, socket: Path) -> str:
         },
     )
     _write_feed(data_dir, CATALOG_FEED, {str(entry.id): entry})
-    _write_feed(
-        data_dir, ROUTES_FEED, {str(revision.id): Route(revision_id=revision.id, replicas=(replica,))}
-    )
+    _write_feed(data_dir, ROUTES_FEED, {str(revision.id): Route(revision_id=revision.id, replicas=(replica,))})
     save(data_dir, Kept(instance_id=str(uuid4()), call_token_secret=secrets.token_hex(32)))
     return key
 

@@ -110,8 +110,8 @@ class Reports:
         moved = set()
         for change in changes:
             row = by_id.get(change.id)
-            if row is None or not follows(row.state, change.state):
-                continue
+            if row is None:
+                continue  # it ended meanwhile
             if change.address is not None:
                 row.address = change.address.model_dump(mode="json", exclude_none=True)
             if row.state is not change.state:

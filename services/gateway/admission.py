@@ -16,6 +16,7 @@ from libs.common.contracts.references import LATEST, LATEST_PRIVATE, InvalidRefe
 from libs.common.contracts.runner import CALL_PATH, FLAG_RAW, FLAG_STDOUT, FLAG_TRACE, FLAGS
 from libs.common.problems import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, UnsupportedMedia
 from services.gateway.callers import Caller, Callers
+from services.gateway.clock import Clock
 from services.gateway.options import InvalidOption, Options, Output, media_type, parse_options
 from services.gateway.table import Table, Target
 
@@ -66,11 +67,10 @@ class Missing(Exception):
 class Admissions:
     """Args:
     confirm: catches up with the catalog; False when that was not possible.
-    clock: monotonic seconds.
     """
 
     def __init__(
-        self, callers: Callers, table: Table, *, confirm: Callable[[], Awaitable[bool]], clock: Callable[[], float]
+        self, callers: Callers, table: Table, *, confirm: Callable[[], Awaitable[bool]], clock: Clock
     ) -> None:
         self._callers = callers
         self._table = table
@@ -125,7 +125,7 @@ class Admissions:
                 raise Unavailable("the platform is starting: no algorithms are known here yet") from None
             if len(self._absent) >= REMEMBERED:
                 self._absent.clear()
-            self._absent[reference, draft.insider] = (self._table.changes, self._clock() + ABSENT_SECONDS)
+            self._absent[reference, draft.insider] = (self._table.changes, self._clock.now + ABSENT_SECONDS)
             raise _not_found(reference, insider=draft.insider) from None
 
     def _admit(self, draft: Draft, caller: Caller) -> Admission:
@@ -152,7 +152,7 @@ class Admissions:
             target = self._table.target(algorithm, reference.version, insider=draft.insider)
         if algorithm is None or target is None:
             changes, until = self._absent.get((reference, draft.insider), (-1, 0.0))
-            if changes == self._table.changes and until > self._clock():
+            if changes == self._table.changes and until > self._clock.now:
                 raise _not_found(reference, insider=draft.insider)
             raise Missing
         if not sudo:

@@ -35,6 +35,7 @@ async def _lifespan(app: FastAPI, *, settings: GatewaySettings, bus: Bus | None)
         app.state.gateway = gateway
         app.state.authenticator = gateway.authenticator
         app.state.checks |= {"joined": gateway.entry.check, "feeds": gateway.check_feeds}
+        app.state.on_drain.append(gateway.stopping)
         REGISTRY.register(gateway.collector)
         try:
             async with gateway.running(bus):

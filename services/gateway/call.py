@@ -66,7 +66,6 @@ class Call:
         "client",
         "deadline",
         "done",
-        "limit",
         "origin",
         "queued",
         "reference",
@@ -74,13 +73,11 @@ class Call:
         "sendings",
     )
 
-    def __init__(self, calls: Calls, client: Client, request_id: str, limit: int) -> None:
+    def __init__(self, calls: Calls, client: Client, request_id: str) -> None:
         self._calls = calls
         self.client: Client | None = client
         """None once nobody waits for the answer any more."""
         self.request_id = request_id
-        self.limit = limit
-        """Most bytes of the body."""
         self.arrived = time.perf_counter()
         self.admission: Admission | None = None
         self.caller: Caller | None = None
@@ -89,7 +86,7 @@ class Call:
         self.origin: bytes | None = None
         """Of a browser, which reads the answer only if that allows it to."""
         self.deadline = float("inf")
-        """In the loop's time; set when the call may run."""
+        """Set when the call may run."""
         self.queued = 0.0
         self.sendings = 0
         self._chunks: list[bytes] = []
@@ -108,13 +105,14 @@ class Call:
         """A part of the body."""
         if self.done:
             return
-        size = self._size + len(chunk)
-        if size > self.limit:
-            self.fail(too_large(self.limit))
-        elif not self._calls.buffer(len(chunk)):
+        calls, count = self._calls, len(chunk)
+        if self._size + count > calls.max_body:
+            self.fail(too_large(calls.max_body))
+        elif calls.tally.buffered + count > calls.max_buffered:
             self.fail(Unavailable("too much input is waiting here just now; try again"))
         else:
-            self._size = size
+            self._size += count
+            calls.tally.buffered += count
             self._chunks.append(chunk)
 
     def complete(self) -> None:
@@ -154,7 +152,7 @@ class Call:
             self._submit(admission)
 
     def _submit(self, admission: Admission) -> None:
-        self.deadline = self._calls.clock() + admission.timeout
+        self.deadline = self._calls.clock.now + admission.timeout
         try:
             self._calls.enter(self, admission.caller)
             self._entered = True
@@ -279,8 +277,7 @@ class Call:
         self.done = True
         self.client = None
         calls, admission = self._calls, self.admission
-        if self._size:
-            calls.buffer(-self._size)
+        calls.tally.buffered -= self._size
         if admission is not None:
             if self._submitted:
                 admission.target.pool.leave(self)
@@ -306,7 +303,7 @@ class Call:
     def _request_head(self, admission: Admission, replica_fields: str, length: int) -> bytes:
         seconds = admission.timeout
         if self.queued:
-            seconds = max(self.deadline - self._calls.clock(), 0.001)
+            seconds = max(self.deadline - self._calls.clock.now, 0.001)
         return (
             f"{admission.head}content-length: {length}\r\n{REQUEST_ID}: {self.request_id}\r\n"
             f"{TIMEOUT}: {seconds:.9g}\r\n{self._token(admission, seconds)}{replica_fields}\r\n"

@@ -71,7 +71,7 @@ class CallTokens:
             "w": True,
         }
         body = _encode(orjson.dumps(claims))
-        return f"{PREFIX}{body.decode()}.{_encode(self._mac(body)).decode()}"
+        return (b"cat.%b.%b" % (body, _encode(self._mac(body)))).decode()
 
     def verify(self, token: str, now: float) -> CallClaims:
         """What the token says. Raises InvalidCallToken.

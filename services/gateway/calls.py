@@ -16,6 +16,7 @@ from services.gateway.admission import Admission, Admissions, Draft, Headers
 from services.gateway.call import Call, Client, too_large
 from services.gateway.call_tokens import CallTokens
 from services.gateway.callers import Caller, Callers
+from services.gateway.clock import Clock
 from services.gateway.request_ids import RequestIds
 from services.gateway.settings import GatewaySettings
 from services.gateway.slots import Slots
@@ -36,7 +37,6 @@ class Calls:
     """Opens calls and keeps count of those under way.
 
     Args:
-        clock: the loop's time.
         spawn: runs a coroutine in the background.
         record: takes the record of a call that is over.
     """
@@ -47,7 +47,7 @@ class Calls:
         callers: Callers,
         admissions: Admissions,
         *,
-        clock: Callable[[], float],
+        clock: Clock,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         record: Callable[[Record], None],
     ) -> None:
@@ -56,11 +56,11 @@ class Calls:
         self._spawn = spawn
         self._record = record
         self._ids = RequestIds()
-        self._max_body = settings.max_body_bytes
-        self._max_buffered = settings.max_buffered_bytes
         self._sessions = Slots()
         self._chains = Slots()
         self.clock = clock
+        self.max_body = settings.max_body_bytes
+        self.max_buffered = settings.max_buffered_bytes
         self.grace = settings.answer_grace_seconds
         self.tally = Tally()
         self.under_way: set[Call] = set()
@@ -78,7 +78,7 @@ class Calls:
             target: the request target, path and query.
             headers: by lower-case name.
         """
-        call = Call(self, client, self._ids.next(), self._max_body)
+        call = Call(self, client, self._ids.next())
         admission = self._admissions.known(target, headers)
         if admission is not None:
             self._admit(call, admission, headers)
@@ -95,14 +95,6 @@ class Calls:
         else:
             self._spawn(self._admit_later(call, draft))
         return call
-
-    def buffer(self, count: int) -> bool:
-        """Account for bytes of input that are kept here, or (negative) are no more. False when it is too much."""
-        total = self.tally.buffered + count
-        if total > self._max_buffered and count > 0:
-            return False
-        self.tally.buffered = total
-        return True
 
     def enter(self, call: Call, caller: Caller) -> None:
         """Count the call among those of its account, or of its chain. Raises TooMany."""
@@ -153,9 +145,9 @@ class Calls:
 
     def _admit(self, call: Call, admission: Admission, headers: Headers) -> None:
         length = headers.get(b"content-length")
-        if length is not None and int(length) > self._max_body:
+        if length is not None and int(length) > self.max_body:
             call.caller, call.reference = admission.caller, admission.reference
-            call.fail(too_large(self._max_body))
+            call.fail(too_large(self.max_body))
         else:
             call.admit(admission)
 

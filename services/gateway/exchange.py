@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Exchange:
     """One call's request and answer on a connection."""
 
-    __slots__ = ("_answered", "_early", "_expects", "_headers", "_keep", "_protocol", "_target", "call", "received")
+    __slots__ = ("_answered", "_early", "_expects", "_headers", "_protocol", "_target", "call", "keep", "received")
 
     def __init__(
         self, protocol: GatewayProtocol, target: bytes, headers: dict[bytes, bytes], *, keep: bool, expects: bool
@@ -22,7 +22,7 @@ class Exchange:
         self._protocol = protocol
         self._target = target
         self._headers = headers
-        self._keep = keep
+        self.keep = keep
         self._expects = expects
         """The client sends its body when it is told to (`Expect: 100-continue`)."""
         self.call: Call | None = None
@@ -56,7 +56,7 @@ class Exchange:
     def complete(self) -> None:
         self.received = True
         if self._answered:
-            self._protocol.exchanged(keep=self._keep)
+            self._protocol.exchanged(keep=self.keep)
         elif self.call is not None:
             self.call.complete()
 
@@ -65,8 +65,8 @@ class Exchange:
     def send_head(self, status: int, fields: bytes, first: bytes) -> None:
         protocol = self._protocol
         if self._expects:
-            self._keep = False  # it may send its body now or not, so what would follow cannot be told
-        end = b"\r\n" if self._keep else b"connection: close\r\n\r\n"
+            self.keep = False  # it may send its body now or not, so what would follow cannot be told
+        end = b"\r\n" if self.keep else b"connection: close\r\n\r\n"
         protocol.transport.write(b"".join((status_line(status), protocol.common_fields(), fields, end, first)))
 
     def send(self, chunk: bytes) -> None:
@@ -77,7 +77,7 @@ class Exchange:
             return
         self._answered = True
         if self.received or self._expects:
-            self._protocol.exchanged(keep=self._keep)
+            self._protocol.exchanged(keep=self.keep)
         else:
             self._protocol.linger()
 

@@ -20,9 +20,11 @@ from libs.common.contracts.replicas import ROUTES_FEED
 from libs.common.directory import Directory
 from libs.common.feed import FeedFollower
 from libs.common.loops import Loop, running, tasks
+from libs.common.problems import Unavailable
 from services.gateway.admission import Admissions
 from services.gateway.callers import Callers
 from services.gateway.calls import Calls
+from services.gateway.clock import Clock
 from services.gateway.confirmation import Confirmation
 from services.gateway.demand import DemandReporter
 from services.gateway.edge import Edge
@@ -72,15 +74,16 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings, http: httpx.AsyncClient) -> None:
         self._http = http
-        self._clock = asyncio.get_running_loop().time
+        self.clock = Clock()
         self._background = Background()
         self._sweeps = 0
+        self._drained_by: float | None = None
         self.settings = settings
         self.clients: set[GatewayProtocol] = set()
         self.entry = Entry(http, settings)
         member = self.entry.member
         self.pools = Pools(
-            clock=self._clock,
+            clock=self.clock,
             spawn=self._background.spawn,
             notice=self._notice,
             queue_limit=settings.queue_limit,
@@ -99,8 +102,8 @@ class Gateway:
         self.calls = Calls(
             settings,
             self.callers,
-            Admissions(self.callers, self.table, confirm=confirm_catalog, clock=self._clock),
-            clock=self._clock,
+            Admissions(self.callers, self.table, confirm=confirm_catalog, clock=self.clock),
+            clock=self.clock,
             spawn=self._background.spawn,
             record=self.records.add,
         )
@@ -162,6 +165,10 @@ class Gateway:
             if self.entry.inside.is_set():
                 await self.entry.member.leave()
 
+    def stopping(self) -> None:
+        """The server takes no further requests."""
+        self._drained_by = self.clock.tick() + self.settings.drain_seconds
+
     async def check_feeds(self) -> None:
         """Raises RuntimeError while accounts or algorithms are not known here."""
         for follower in (self.identity, self.catalog):
@@ -180,13 +187,15 @@ class Gateway:
         self.demand.loop.wake()
 
     async def _drain(self) -> None:
-        """Calls that nobody waits for may still run: their clients were answered when they began."""
-        end = self._clock() + self.settings.drain_seconds
-        while self.calls.under_way and self._clock() < end:  # noqa: ASYNC110 - an event would cost each call
+        """Let calls finish. The server does not see those whose client was answered when they began."""
+        end = self._drained_by or self.clock.tick() + self.settings.drain_seconds
+        while self.calls.under_way and self.clock.tick() < end:  # noqa: ASYNC110 - an event would cost each call
             await asyncio.sleep(SWEEP_SECONDS)
+        for call in tuple(self.calls.under_way):
+            call.fail(Unavailable("this gateway stops; the call may have run"))
 
     async def _sweep(self) -> None:
-        now = self._clock()
+        now = self.clock.tick()
         self.calls.sweep(now)
         self.pools.sweep(now)
         self._sweeps += 1

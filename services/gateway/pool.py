@@ -18,6 +18,7 @@ from libs.common import logs
 from libs.common.contracts.replicas import Route
 from libs.common.problems import TooMany, Unavailable
 from services.gateway.answers import StartFailed
+from services.gateway.clock import Clock
 from services.gateway.replica import Replica, ReplicaConnection, is_reachable
 from services.gateway.router import choose, choose_ahead, has_room_ahead
 
@@ -81,7 +82,7 @@ class Pool:
         replica.outstanding -= 1
         if not keep:
             connection.close()
-        elif self.waiting and not replica.gone and has_room_ahead(replica, self._pools.clock()):
+        elif self.waiting and not replica.gone and has_room_ahead(replica, self._pools.clock.now):
             call, _ = self.waiting.popitem(last=False)
             replica.outstanding += 1
             call.send(connection)
@@ -96,7 +97,7 @@ class Pool:
     def lost(self, replica: Replica) -> None:
         """A connection with a call on it ended."""
         replica.outstanding -= 1
-        replica.trip(self._pools.clock())
+        replica.trip(self._pools.clock.now)
 
     def unstarted(self, replica: Replica, call: Call) -> None:
         """The replica did not begin the call: it is the next one to be sent elsewhere."""
@@ -155,11 +156,11 @@ class Pool:
         self.dispatch()
 
     def _choose(self) -> Replica | None:
-        now = self._pools.clock()
+        now = self._pools.clock.now
         return choose(self.replicas, now, random.random) or choose_ahead(self.replicas, now, random.random)
 
     def _wait(self, call: Call, *, first: bool = False) -> None:
-        call.queued = self._pools.clock()
+        call.queued = self._pools.clock.now
         self.waiting[call] = None
         if first:
             self.waiting.move_to_end(call, last=False)
@@ -196,7 +197,6 @@ class Pools:
     """All revisions. `apply` is given to the follower of the routes.
 
     Args:
-        clock: monotonic seconds; cheap, as it is read for each call.
         spawn: runs a coroutine in the background.
         notice: told when a call finds no room.
         queue_limit, connect_seconds, start_patience: as in the gateway's settings.
@@ -205,7 +205,7 @@ class Pools:
     def __init__(
         self,
         *,
-        clock: Callable[[], float],
+        clock: Clock,
         spawn: Callable[[Any], None],
         notice: Callable[[], None],
         queue_limit: int,

@@ -23,6 +23,7 @@ from libs.common.problems import Invalid
 from services.gateway.admission import PREFIX
 from services.gateway.answers import RequestTimeout
 from services.gateway.calls import Calls
+from services.gateway.clock import Clock
 from services.gateway.exchange import Exchange
 from services.gateway.settings import GatewaySettings
 
@@ -44,6 +45,7 @@ class Gateway(Protocol):
 
     calls: Calls
     settings: GatewaySettings
+    clock: Clock
     clients: set[GatewayProtocol]
     """Connections that are open."""
 
@@ -60,6 +62,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.calls = gateway.calls
         self._clients = gateway.clients
         self._settings = gateway.settings
+        self._clock = gateway.clock
         self.ws_protocol_class = None
         self._current: Exchange | RequestResponseCycle | None = None
         """Whose turn it is."""
@@ -69,7 +72,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._advancing = False
         self._head_bytes = 0
         self._deadline = NEVER
-        """In the loop's time: when the client will have been too slow, or idle for too long."""
+        """When the client will have been too slow, or idle for too long."""
         self._unsent = 0
         """Bytes of answers that the client had not taken when it was last looked at."""
         self._closing = False
@@ -88,7 +91,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         self._clients.add(self)
         transport.set_write_buffer_limits(high=WRITE_AHEAD)
-        self._deadline = self.loop.time() + self._settings.head_seconds
+        self._deadline = self._clock.now + self._settings.head_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -137,6 +140,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._close()
         elif isinstance(self._current, RequestResponseCycle):
             self._current.keep_alive = False
+        else:
+            self._current.keep = False
 
     def is_late(self, now: float) -> bool:
         """The client was too slow, or silent for too long."""
@@ -163,7 +168,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         if self._current is None:
-            self._deadline = self.loop.time() + self._settings.head_seconds
+            self._deadline = self._clock.now + self._settings.head_seconds
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
@@ -201,13 +206,15 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _begin_call(self) -> None:
         parser = self.parser
-        keep = parser.get_http_version() == "1.1" and parser.should_keep_alive() and not self._closing
         headers = dict(self.headers)
+        keep = parser.should_keep_alive() and not self._closing
+        if keep and b"connection" in headers:  # HTTP/1.0 is not kept alive here, even when it asks for that
+            keep = parser.get_http_version() == "1.1"
         expects = headers.get(b"expect", b"").lower() == b"100-continue"
         exchange = Exchange(self, self.url, headers, keep=keep, expects=expects)
         self._incoming = exchange
         if self._current is None:
-            self._deadline = self.loop.time() + self._settings.body_seconds
+            self._deadline = self._clock.now + self._settings.body_seconds
             self._current = exchange
             exchange.start()
         else:
@@ -253,7 +260,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def linger(self) -> None:
         """A call was answered while its request still arrives: let it, but not for ever."""
-        self._deadline = self.loop.time() + LINGER_SECONDS
+        self._deadline = self._clock.now + LINGER_SECONDS
 
     def _next(self) -> None:
         self._current = None
@@ -267,7 +274,7 @@ class GatewayProtocol(HttpToolsProtocol):
         while self._current is None and self._waiting and not self._closing:
             request = self._waiting.popleft()
             if isinstance(request, Exchange):
-                self._deadline = NEVER if request.received else self.loop.time() + self._settings.body_seconds
+                self._deadline = NEVER if request.received else self._clock.now + self._settings.body_seconds
                 self._current = request
                 request.start()
             else:
@@ -276,7 +283,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if not self._waiting:
             self.flow.resume_reading()
         if self._current is None and not self._closing:
-            self._deadline = self.loop.time() + self._settings.keep_alive_seconds
+            self._deadline = self._clock.now + self._settings.keep_alive_seconds
 
     def _close(self) -> None:
         """Let the client take what is written, and hang up."""
@@ -286,7 +293,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def _watch_sending(self) -> None:
         """From now on the client has to take something of its answer from time to time."""
         self._unsent = self.transport.get_write_buffer_size()
-        self._deadline = self.loop.time() + self._settings.stall_seconds
+        self._deadline = self._clock.now + self._settings.stall_seconds
 
     # Answers
 

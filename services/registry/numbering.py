@@ -42,7 +42,7 @@ def next_number(published: Iterable[Number], kind: VersionType) -> Number:
             return major + 1, 0, 0
         case VersionType.MINOR:
             return major, minor + 1, 0
-        case VersionType.REVISION:
+        case _:
             return major, minor, revision + 1
 
 

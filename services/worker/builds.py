@@ -42,6 +42,7 @@ LOAD_TIMEOUT_SECONDS = 300.0
 _FINISH_ATTEMPTS = 30
 _PAUSE_SECONDS = 2.0
 _CONTINUED = "\\"
+_TRACEBACK = "Traceback (most recent call last)"
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(: .*)?$")
 
 
@@ -224,7 +225,7 @@ class Builder:
                     "WARNING: such as its secrets. If it raises there too, every call ends with a LoadingError.\n"
                 )
                 return
-            raise BuildFailed(_load_reason(spec, failed)) from failed
+            raise BuildFailed(_load_reason(spec, failed).replace(f"{prepared.tree}/", "")) from failed
 
     async def _finish(self, spec: BuildSpec, stream: LogStream, result: BuildResult) -> None:
         """Raises LeaseLost, or problems.Unavailable when the registry stays away."""
@@ -263,7 +264,11 @@ def _load_reason(spec: BuildSpec, failed: StepFailed) -> str:
 
 
 def _exception(output: str) -> str:
-    """The last line of a stack trace: the exception and its message."""
+    """The exception and the first line of its message, from the last stack trace; else the last line."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    named = [line for line in lines if _EXCEPTION.match(line)]
+    traces = [number for number, line in enumerate(lines) if line.startswith(_TRACEBACK)]
+    if traces:
+        named = [line for line in lines[traces[-1] + 1 :] if not line[0].isspace()][:1]
+    else:
+        named = [line for line in lines if _EXCEPTION.match(line)]
     return (named or lines or ["something that it did not name"])[-1][:500]

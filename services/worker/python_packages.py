@@ -53,7 +53,7 @@ class PythonPackages:
         try:
             await self._run(place, command, source, say)
         except StepFailed as error:
-            raise RequirementsFailed(resolve_reason(error.output)) from error
+            raise RequirementsFailed(resolve_reason(error.output).replace(f"{source}/", "")) from error
         try:
             return normalised(read_untrusted(place.tmp / "lock.txt", MAX_LOCK_BYTES))
         except (Untrusted, UnicodeError) as error:
@@ -85,7 +85,8 @@ class PythonPackages:
                 command += ["--compile-bytecode", *self._build, str(requirements)]
                 await self._run(place, command, source, say)
         except StepFailed as error:
-            raise RequirementsFailed(f"the requirements could not be installed: {_cause(error.output)}") from error
+            cause = _cause(error.output).replace(f"{source}/", "")
+            raise RequirementsFailed(f"the requirements could not be installed: {cause}") from error
 
     async def _run(self, place: Workspace, command: Sequence[str], source: Path, say: Say) -> None:
         environment = {

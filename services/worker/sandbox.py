@@ -45,7 +45,20 @@ _BOOTSTRAP = (
     "import sys; sys.path.insert(0, sys.argv[1]);from services.worker.launcher.main import main; sys.exit(main())"
 )
 _SHM_MIB = 64
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix/store")
+_SYSTEM = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc",
+    "/opt",
+    "/nix/store",
+    "/sys/devices/system/cpu",
+    "/sys/devices/system/node",
+)
 _PROBE_SECONDS = 20.0
 _SWEEP_SECONDS = 5.0
 _SWEEP_PAUSE_SECONDS = 0.03
@@ -71,6 +84,7 @@ class Limits:
     data_mib: int | None = None
     """Memory that one process may allocate, in MiB."""
     processes: int | None = None
+    """Of its user; without a user of its own there is no such limit, since it would count everything else."""
     open_files: int | None = None
     file_mib: int | None = None
     """Largest file that may be written, in MiB."""
@@ -223,7 +237,7 @@ class Sandbox:
             raise SandboxUnavailable("this worker cannot take away the network, so it must not run this")
         limits: LimitValues = {
             "data_mib": job.limits.data_mib,
-            "processes": job.limits.processes,
+            "processes": None if confined.mode == "none" else job.limits.processes,
             "open_files": job.limits.open_files,
             "file_mib": job.limits.file_mib,
         }

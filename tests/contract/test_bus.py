@@ -14,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
-from libs.common.bus import Bus, BusUnavailable, DeadLetter, delivery
+from libs.common.bus import Bus, BusUnavailable, DeadLetter, QueueInUse, delivery
 from tests.contract.conftest import FAST, Connect
 from tests.support.eventually import eventually
 from tests.support.messages import Blocker, Job, MisshapenJob, NewerJob, OtherJob, Recorder
@@ -329,14 +329,18 @@ async def test_a_dropped_queue_forgets_its_messages_and_can_be_used_again(bus: B
     assert seen.numbers == [3]
 
 
-async def test_a_consumer_outlives_the_dropping_of_its_queue(bus: Bus) -> None:
+async def test_a_queue_in_use_is_not_dropped(bus: Bus) -> None:
     seen = Recorder()
     async with bus.consume("q", seen, accepts=[Job]):
+        await bus.send("q", OtherJob(text="dead"))
+        letters = await eventually(lambda: bus.dead("q"))
+        with pytest.raises(QueueInUse, match="'q' has consumers"):
+            await bus.drop("q")
+        assert await bus.dead("q") == letters
         await bus.send("q", Job(number=1))
         await eventually(lambda: seen.numbers == [1])
-        await bus.drop("q")
-        await bus.send("q", Job(number=2))
-        await eventually(lambda: seen.numbers == [1, 2])
+    await bus.drop("q")
+    assert await bus.dead("q") == []
 
 
 @pytest.mark.parametrize("name", ["", "a b", "q/1", ".q", "q.dead", "q.retry.100", "events.x", "q" * 200])

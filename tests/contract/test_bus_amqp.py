@@ -120,6 +120,17 @@ async def test_a_queue_that_somebody_deleted_is_declared_again(
         await eventually(lambda: seen.numbers == [2])
 
 
+async def test_a_consumer_takes_from_its_queue_again_after_somebody_deleted_it(
+    rabbitmq: RabbitMQ, bus: Bus, other: AbstractChannel, namespace: str
+) -> None:
+    seen = Recorder()
+    async with bus.consume("q", seen, accepts=[Job]):
+        await other.queue_delete(f"{namespace}.q")
+        await eventually(lambda: _consumed(rabbitmq, f"{namespace}.q"))
+        await bus.send("q", Job(number=1))
+        await eventually(lambda: seen.numbers == [1])
+
+
 async def test_an_exchange_that_somebody_deleted_is_declared_again(
     bus: Bus, other: AbstractChannel, namespace: str
 ) -> None:
@@ -176,6 +187,13 @@ async def test_an_exchange_of_another_kind_is_waited_for(
         assert not bus.ready
         await other.exchange_delete(f"{namespace}.events")
         await eventually(lambda: bus.ready)
+
+
+async def _consumed(rabbitmq: RabbitMQ, queue: str) -> bool:
+    """Whether the queue is there and has a consumer. Asks on a connection of its own, for the answer may end it."""
+    async with await aio_pika.connect(rabbitmq.url) as connection, connection.channel() as channel:
+        declared = await channel.declare_queue(queue, passive=True)
+        return bool(declared.declaration_result.consumer_count)
 
 
 async def _consume_one(bus: Bus, seen: Recorder) -> None:

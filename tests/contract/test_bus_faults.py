@@ -205,10 +205,11 @@ async def test_a_link_that_is_cut_while_a_consumer_subscribes_or_leaves_holds_no
         await leaving.wait()
         await proxy.cut()
         await eventually(lambda: not bus.ready)
+        await proxy.mend()
+        await eventually(lambda: bus.ready)
         blocker.release.set()
         await serving
         assert blocker.done == [1]
-        await proxy.mend()
         seen = Recorder()
         async with bus.consume("q", seen, accepts=[Job]):
             await eventually(lambda: seen.numbers == [1])

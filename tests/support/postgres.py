@@ -39,6 +39,8 @@ USER = "postgres"
 
 _BIN = POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)]
 _UNPRIVILEGED = "pgserver"
+_AFTERWARDS = 'cat > /dev/null; kill -QUIT "$1"; sleep 1; rm -rf "$2"'
+"""Shell: when standard input ends, so does the server, and its data goes."""
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -56,6 +58,8 @@ class Postgres:
         self._directory.chmod(0o755)
         self._data = self._directory / "data"
         self._process: subprocess.Popen[bytes] | None = None
+        self._warden: subprocess.Popen[bytes] | None = None
+        """Ends the server should the tests be killed: then the pipe to it closes."""
         self._templates: dict[str, str] = {}
         self._port = _free_port()
         self._user = _server_user()
@@ -110,6 +114,11 @@ class Postgres:
                 start_new_session=True,
                 **self._identity(),
             )
+        self._warden = subprocess.Popen(
+            ["/bin/sh", "-c", _AFTERWARDS, "warden", str(self._process.pid), str(self._directory)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
             if not self.running:
@@ -177,6 +186,11 @@ class Postgres:
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
+        warden, self._warden = self._warden, None
+        if warden is not None and warden.stdin is not None:
+            os.killpg(warden.pid, signal.SIGKILL)
+            warden.wait(STOP_SECONDS)
+            warden.stdin.close()
         if process is None:
             return
         process.send_signal(how)

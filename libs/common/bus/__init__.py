@@ -11,6 +11,7 @@ from libs.common.bus.protocol import (
     Delivery,
     Handler,
     Options,
+    QueueInUse,
     delivery,
     listener_queue,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Handler",
     "MemoryBus",
     "Options",
+    "QueueInUse",
     "delivery",
     "listener_queue",
     "open_bus",

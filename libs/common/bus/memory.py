@@ -25,6 +25,7 @@ from libs.common.bus.protocol import (
     DeadLetter,
     Handler,
     Options,
+    QueueInUse,
     check_delay,
     check_job_queue,
     check_pattern,
@@ -245,9 +246,10 @@ class MemoryBus:
         self._check_open()
         found = self._queues.get(queue)
         if found is not None:
+            if found.used:
+                raise QueueInUse(f"the queue {queue!r} has consumers")
             found.clear()
-            if not found.used:
-                del self._queues[queue]
+            del self._queues[queue]
 
     def _queue(self, name: str, *, parks: bool = True) -> _Queue:
         queue = self._queues.get(name)

@@ -56,6 +56,10 @@ class BusRefused(Exception):
     """The broker does not let us in: wrong credentials, or no such virtual host."""
 
 
+class QueueInUse(Exception):
+    """The queue cannot be dropped: somebody consumes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How patient a bus is. Times in seconds."""
@@ -162,7 +166,12 @@ class Bus(Protocol):
         """Give dead letters a new life at the end of their queue: all, or those with the ids. Returns how many."""
 
     async def drop(self, queue: str) -> None:
-        """Forget a queue with all its messages, those to come and the dead ones. For queues that nobody uses."""
+        """Forget a queue with all its messages, the delayed and the dead ones too.
+
+        Raises:
+            QueueInUse: it has consumers. Nothing was dropped.
+            BusUnavailable: the broker did not say that it is done.
+        """
 
 
 _delivery: ContextVar[Delivery] = ContextVar("delivery")

@@ -145,7 +145,8 @@ def _limit(limits: LimitValues) -> None:
 
 
 def _change_user(uid: int | None) -> None:
-    """Become an unprivileged user for good. Forgets what `die_with_parent` asked for."""
+    """Become an unprivileged user for good, with no keys of the old one. Forgets what `die_with_parent` asked for."""
+    namespaces.leave_keyring()
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)

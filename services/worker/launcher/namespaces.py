@@ -31,6 +31,8 @@ _DETACH = 0x2
 
 _SYS_MOUNT_SETATTR = 442
 """The same on every architecture."""
+_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 
@@ -127,6 +129,15 @@ def forbid_new_privileges() -> None:
 def forbid_tracing() -> None:
     """Other processes of the same user may not read this one's memory or environment, until it executes another."""
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def leave_keyring() -> None:
+    """Take a new, empty session keyring in place of the one that was inherited (session-keyring(7))."""
+    number = _SYS_KEYCTL.get(os.uname().machine)
+    if number is not None:
+        _libc.syscall(
+            ctypes.c_long(number), ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None
+        )  # kernels may have none
 
 
 def bring_up_loopback() -> None:

@@ -42,6 +42,7 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self._transport: Any = writer.transport
 
     @classmethod
     @asynccontextmanager
@@ -52,6 +53,13 @@ class Client:
             yield cls(reader, writer)
         finally:
             writer.transport.abort()
+
+    def pause(self) -> None:
+        """Take nothing of what comes."""
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        self._transport.resume_reading()
 
     async def write(self, data: bytes) -> None:
         self.writer.write(data)
@@ -126,7 +134,7 @@ def call(
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + framed
 
 
-def request(method: str, path: str, body: bytes | None = None, **headers: str) -> bytes:
+def request(method: str, path: str, body: bytes | None = None, /, **headers: str) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: gateway.example:8000"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     if body is not None:

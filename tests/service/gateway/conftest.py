@@ -55,7 +55,7 @@ class Platform:
         self.echo = registry.publish(entry("joe", "echo"))
 
     def settings(self, **members: Any) -> GatewaySettings:
-        common = {
+        common: dict[str, Any] = {
             "fakts_url": self.fakts.url,
             "join_token": self.fakts.join_token,
             "data_dir": self.folder / "gateway",

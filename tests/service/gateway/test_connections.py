@@ -229,7 +229,7 @@ async def test_a_client_that_takes_no_answer_is_hung_up_on(surroundings: Platfor
 
     replica = await surroundings.routed(play=large)
     client = await surroundings.client()
-    client.writer.transport.pause_reading()
+    client.pause()
     await client.write(call("joe/echo", key=surroundings.key))
     await eventually(lambda: len(surroundings.gateway.clients) == 1)
     await eventually(lambda: not surroundings.gateway.clients)
@@ -247,7 +247,7 @@ async def test_a_slow_reader_makes_the_replica_wait_instead_of_filling_memory(pl
 
     replica = await platform.routed(play=large)
     client = await platform.client()
-    client.writer.transport.pause_reading()
+    client.pause()
     await client.write(call("joe/echo", key=platform.key))
     await done.wait()
     [connection] = await eventually(lambda: list(platform.gateway.clients))
@@ -260,7 +260,7 @@ async def test_a_slow_reader_makes_the_replica_wait_instead_of_filling_memory(pl
 
     await eventually(settled)
     assert seen[-1] < 4 << 20
-    client.writer.transport.resume_reading()
+    client.resume()
     assert len((await client.read()).result) == size
     assert len(replica.calls) == 1
 

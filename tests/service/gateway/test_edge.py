@@ -159,7 +159,7 @@ async def test_a_large_download_is_streamed(edge: Platform) -> None:
 
 async def test_a_slow_client_slows_the_service_instead_of_filling_memory(edge: Platform, upstream: Upstream) -> None:
     async with Client.connect(edge.url) as client:
-        client.writer.transport.pause_reading()
+        client.pause()
         await client.write(request("GET", "/v1/algorithms/endless"))
         seen: list[int] = []
 

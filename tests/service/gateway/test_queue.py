@@ -27,13 +27,17 @@ class Held:
             self.gate.release()
 
 
+async def under_way(platform: Platform, count: int) -> None:
+    await eventually(lambda: len(platform.gateway.calls.under_way) == count)
+
+
 async def test_calls_wait_in_their_order(platform: Platform) -> None:
     held = Held()
     replica = await platform.routed(play=held.play)
     clients = [await platform.client() for _ in range(6)]
     for number, client in enumerate(clients):
         await client.write(call("joe/echo", f"{number}", key=platform.key))
-        await eventually(lambda count=number + 1: len(platform.gateway.calls.under_way) == count)
+        await under_way(platform, number + 1)
     held.release(6)
     assert [(await client.read()).result for client in clients] == [f"{number}" for number in range(6)]
     assert [asked.body for asked in replica.calls] == [b"%d" % number for number in range(6)]
@@ -45,7 +49,7 @@ async def test_a_replica_runs_as_many_calls_as_it_says(platform: Platform) -> No
     replica = await platform.routed(play=held.play, concurrency=3)
     calls = [asyncio.create_task(platform.call(body=f"{number}")) for number in range(7)]
     await eventually(lambda: replica.running == 3)
-    await eventually(lambda: len(platform.gateway.calls.under_way) == 7)
+    await under_way(platform, 7)
     assert replica.running == 3
     held.release(7)
     assert {(await one).result for one in calls} == {f"{number}" for number in range(7)}
@@ -109,7 +113,7 @@ async def test_demand_is_reported_while_there_is_any_and_then_ends(platform: Pla
 
 async def test_a_crowd_without_room_is_one_report(platform: Platform) -> None:
     calls = [asyncio.create_task(platform.call("joe/echo?timeout=20")) for _ in range(50)]
-    await eventually(lambda: len(platform.gateway.calls.under_way) == 50)
+    await under_way(platform, 50)
     await eventually(lambda: platform.deployer.reports)
     await eventually(lambda: [d.waiting for d in platform.deployer.reports[-1].demands] == [50])
     assert len(platform.deployer.reports) <= 5
@@ -120,7 +124,7 @@ async def test_a_crowd_without_room_is_one_report(platform: Platform) -> None:
 async def test_a_full_queue_is_429(surroundings: Platform) -> None:
     await surroundings.start(queue_limit=2)
     waiting = [asyncio.create_task(surroundings.call()) for _ in range(2)]
-    await eventually(lambda: len(surroundings.gateway.calls.under_way) == 2)
+    await under_way(surroundings, 2)
     reply = await surroundings.call()
     assert (reply.status, "2 calls" in reply.error["message"]) == (429, True)
     assert int(reply.headers["retry-after"]) >= 1
@@ -143,7 +147,7 @@ async def test_waiting_counts_against_the_timeout(platform: Platform) -> None:
     first = asyncio.create_task(platform.call())
     await eventually(lambda: replica.running == 1)
     second = asyncio.create_task(platform.call("joe/echo?timeout=20"))
-    await eventually(lambda: len(platform.gateway.calls.under_way) == 2)
+    await under_way(platform, 2)
     await asyncio.sleep(0.3)
     held.release(2)
     assert [(await one).status for one in (first, second)] == [200, 200]
@@ -170,10 +174,10 @@ async def test_a_client_that_leaves_the_queue_frees_its_place(surroundings: Plat
     await eventually(lambda: replica.running == 1)
     async with Client.connect(surroundings.url) as leaving:
         await leaving.write(call("joe/echo", "leaving", key=surroundings.key))
-        await eventually(lambda: len(surroundings.gateway.calls.under_way) == 2)
-    await eventually(lambda: len(surroundings.gateway.calls.under_way) == 1)
+        await under_way(surroundings, 2)
+    await under_way(surroundings, 1)
     waiting = asyncio.create_task(surroundings.call(body="waiting"))
-    await eventually(lambda: len(surroundings.gateway.calls.under_way) == 2)
+    await under_way(surroundings, 2)
     held.release(2)
     assert ((await running).result, (await waiting).result) == ("running", "waiting")
     assert [asked.body for asked in replica.calls] == [b"running", b"waiting"]
@@ -187,7 +191,7 @@ async def test_a_client_that_leaves_a_running_call_leaves_its_replica_busy(platf
         await eventually(lambda: replica.running == 1)
     await eventually(lambda: len(platform.gateway.clients) == 0)
     waiting = asyncio.create_task(platform.call(body="next"))
-    await eventually(lambda: len(platform.gateway.calls.under_way) == 2)
+    await under_way(platform, 2)
     assert len(replica.calls) == 1
     held.release(2)
     assert (await waiting).result == "next"
@@ -243,7 +247,7 @@ async def test_a_call_waits_for_a_replica_that_cannot_be_reached_yet(platform: P
     replica = ReplicaDouble(address=Address(host_id="elsewhere", host="127.0.0.1", port=1))
     platform.route(replica)
     waiting = asyncio.create_task(platform.call())
-    await eventually(lambda: len(platform.gateway.calls.under_way) == 1)
+    await under_way(platform, 1)
     platform.route(await platform.replica())
     assert (await waiting).status == 200
 
@@ -290,7 +294,7 @@ async def test_a_replica_that_is_taken_away_finishes_its_call_and_gets_no_other(
 
 async def test_calls_that_wait_are_told_why_nothing_starts(platform: Platform) -> None:
     waiting = [asyncio.create_task(platform.call()) for _ in range(3)]
-    await eventually(lambda: len(platform.gateway.calls.under_way) == 3)
+    await under_way(platform, 3)
     platform.route(failure="src/echo.py: No module named 'numpy'")
     for one in waiting:
         reply = await one

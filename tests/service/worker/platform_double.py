@@ -102,6 +102,7 @@ class Platform:
     blob_reads: list[str] = field(default_factory=list)
     chained: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     """Path, headers and body of every request to the gateway."""
+    lease_seconds: float = 15.0
     deployer_is_up: bool = True
     registry_is_up: bool = True
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -319,7 +320,7 @@ class Platform:
         if not self.deployer_is_up:
             return _problem(503, "away")
         self.reports.append(WorkerReport.model_validate_json(await request.body()))
-        orders = WorkerOrders(replicas=tuple(self.orders.values()), lease_seconds=15.0)
+        orders = WorkerOrders(replicas=tuple(self.orders.values()), lease_seconds=self.lease_seconds)
         return JSONResponse(orders.model_dump(mode="json"))
 
 

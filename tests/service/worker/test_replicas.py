@@ -307,6 +307,29 @@ async def test_a_deployer_that_is_away_changes_nothing(tmp_path: Path) -> None:
             assert (await http.get(worker.url + "/readyz")).status_code == 200
 
 
+async def test_reports_keep_a_short_lease(tmp_path: Path) -> None:
+    async with Platform() as platform:
+        platform.lease_seconds = 0.3
+        async with platform.worker(tmp_path, report_seconds=60.0):
+            await eventually(lambda: len(platform.reports) >= 4)
+
+
+async def test_two_owners_share_no_environment(tmp_path: Path) -> None:
+    async with Platform() as platform, platform.worker(tmp_path) as worker:
+        artifact = artifact_of(platform)
+        replicas = [platform.order(artifact, name="any", owner=owner) for owner in ("joe", "joe", "sue")]
+        await platform.wake(worker)
+        for replica in replicas:
+            await platform.until(replica, READY)
+        folders = [path for path in (tmp_path / "environments").iterdir() if path.is_dir()]
+        assert len(folders) == 2
+        assert {path.name for path in (tmp_path / "packages").iterdir() if path.is_dir()} == {"joe", "sue"}
+        if os.geteuid() == 0:
+            assert {owner_of(pid) for pid in sandboxed(worker)} == {
+                worker.settings.sandbox_uid + number for number in (1, 2, 3)
+            }
+
+
 async def test_a_worker_that_stops_leaves_nothing_behind(tmp_path: Path) -> None:
     code = ALGORITHM + "\nimport subprocess\nsubprocess.Popen(['sleep', '601'], start_new_session=True)\n"
     async with Platform() as platform:

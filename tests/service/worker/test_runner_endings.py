@@ -338,13 +338,22 @@ def test_sockets_left_by_a_dead_guardian_are_taken_over_and_those_in_use_are_not
 
 
 def test_a_gateway_that_leaves_during_its_call_leaves_the_replica_as_it_was(tmp_path: Path) -> None:
-    with Replica(tmp_path, MISBEHAVE) as replica:
-        for _ in range(3):
+    code = """
+        import os, time
+        def apply(input):
+            while not os.path.exists(input):
+                time.sleep(0.01)
+            return input
+    """
+    with Replica(tmp_path, code) as replica:
+        for number in range(3):
             leaver: Caller = replica.caller()
-            leaver.send(["sleep", 0.1])
+            leaver.send(f"go {number}")
             until(lambda: replica.health["in_flight"] == 1)
             leaver.close()
-        assert replica.call("x").result == "x"
+            (replica.root / f"go {number}").touch()
+            until(lambda: replica.health["in_flight"] == 0)
+        assert replica.call("go 0").result == "go 0"
         assert replica.health["loads"] == 1
 
         def sockets(pid: int) -> int:

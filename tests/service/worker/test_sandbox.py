@@ -206,6 +206,14 @@ async def test_a_program_with_namespaces_sees_its_own_files_only(place: Path) ->
     assert own_namespace() not in said
 
 
+async def test_the_number_of_processors_is_seen(place: Path) -> None:
+    script = "cat /sys/devices/system/cpu/online; nproc"
+    _, said = await run(sandbox_of(NAMESPACES, place), job(NAMESPACES, place, script))
+    online, count = said.split()
+    assert online[0] == "0"
+    assert int(count) == len(os.sched_getaffinity(0))
+
+
 async def test_a_hidden_folder_of_the_system_shows_what_is_asked_for(place: Path) -> None:
     shown = Path("/usr/share/doc")
     sandbox = sandbox_of(NAMESPACES, place, hidden=[shown.parent], visible=[shown])

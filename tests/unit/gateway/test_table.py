@@ -9,6 +9,7 @@ import pytest
 
 from libs.common.contracts.catalog import Callability, CatalogEntry
 from libs.common.contracts.references import parse
+from services.gateway.clock import Clock
 from services.gateway.pool import Pools
 from services.gateway.table import Table, Target
 from tests.service.gateway.doubles import entry, revision
@@ -17,7 +18,7 @@ from tests.service.gateway.doubles import entry, revision
 @pytest.fixture
 def pools() -> Pools:
     return Pools(
-        clock=lambda: 0.0,
+        clock=Clock(),
         spawn=lambda _: None,
         notice=lambda: None,
         queue_limit=1,

@@ -30,6 +30,7 @@ from libs.common.bus.protocol import (
     DeadLetter,
     Handler,
     Options,
+    QueueInUse,
     check_delay,
     check_job_queue,
     check_pattern,
@@ -145,6 +146,8 @@ class AmqpBus:
             async with asyncio.timeout(self._out.patience):
                 session = await self._out.session()
                 session.declared.difference_update(names)
+                if await _consumers(session, names[0]):
+                    raise QueueInUse(f"the queue {queue!r} has consumers")
                 async with open_channel(session) as channel:
                     for name in names:
                         with link_errors():
@@ -220,6 +223,17 @@ class AmqpBus:
             raise BusUnavailable(f"the broker at {self._out.address} did not answer in time") from None
         except AMQPChannelError as error:
             raise BusUnavailable(f"the broker at {self._out.address} refuses: {error}") from None
+
+
+async def _consumers(session: Session, queue: str) -> int:
+    """How many consumers a queue has: 0 where there is none."""
+    try:
+        async with open_channel(session) as channel:
+            with link_errors():
+                declared = await channel.declare_queue(queue, passive=True)
+    except ChannelNotFoundEntity:
+        return 0
+    return declared.declaration_result.consumer_count or 0
 
 
 async def _confirmed(session: Session, exchange: str, key: str, message: Outgoing, *, mandatory: bool) -> bool:
