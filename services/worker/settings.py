@@ -80,7 +80,7 @@ class WorkerSettings(ServiceSettings):
     replica_file_mib: int = Field(default=10_240, ge=1)
     """Largest file that an algorithm or build may write."""
 
-    cache_mib: int = Field(default=20_480, ge=256)
+    cache_mib: int = Field(default=20_480, ge=1)
     """Disk for unpacked sources and environments; the least recently used ones go first."""
     listen_tcp: bool | None = None
     """Replicas take calls of other hosts. Default: when the worker's own address is not a loopback one."""

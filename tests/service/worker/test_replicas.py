@@ -18,6 +18,7 @@ from libs.common.contracts.replicas import Address, ReplicaState
 from libs.common.hosts import host_id
 from services.worker import processes, sandbox
 from services.worker.environments import artifact_digest
+from services.worker.files import remove
 from tests.service.worker.calling import Refused, call, call_tcp
 from tests.service.worker.places import passable_folder
 from tests.service.worker.platform_double import Platform, Running
@@ -305,6 +306,47 @@ async def test_a_deployer_that_is_away_changes_nothing(tmp_path: Path) -> None:
             assert platform.replica(replica) is not None
             await platform.until(replica, READY)
             assert (await http.get(worker.url + "/readyz")).status_code == 200
+
+
+async def test_a_long_data_folder_is_no_hindrance(tmp_path: Path) -> None:
+    async with Platform() as platform, platform.worker(tmp_path / ("x" * 100)) as worker:
+        replica = platform.order(artifact_of(platform), name="any")
+        await platform.wake(worker)
+        report = await platform.until(replica, READY)
+        assert await call(report, {"x": 1}) == ["seen", {"x": 1}]
+        assert report.address is not None
+        assert report.address.unix is not None
+        folder = Path(report.address.unix).parents[2]
+        assert not folder.is_relative_to(tmp_path)
+    remove(folder)
+
+
+async def test_what_no_replica_uses_makes_room(tmp_path: Path) -> None:
+    def trees() -> set[str]:
+        return {path.name for path in (tmp_path / "trees").iterdir() if path.is_dir()}
+
+    def large(name: str) -> Artifact:
+        noise = os.urandom(400_000).hex()
+        return artifact_of(platform, f"{ALGORITHM}\nNOISE = '{noise}'\n", name=name)
+
+    async with Platform() as platform, platform.worker(tmp_path, cache_mib=2) as worker:
+        used, unused, last = large("a"), large("b"), large("c")
+        kept = platform.order(used, name="a")
+        stopped = platform.order(unused, name="b")
+        await platform.wake(worker)
+        await platform.until(kept, READY)
+        await platform.until(stopped, READY)
+        assert trees() == {used.digest, unused.digest}
+        del platform.orders[stopped]
+        await platform.wake(worker)
+        await eventually(lambda: platform.replica(stopped) is None)
+        newest = platform.order(last, name="c")
+        await platform.wake(worker)
+        await platform.until(newest, READY)
+        assert trees() == {used.digest, last.digest}
+        report = platform.replica(kept)
+        assert report is not None
+        assert await call(report, {"x": 1}) == ["seen", {"x": 1}]
 
 
 async def test_reports_keep_a_short_lease(tmp_path: Path) -> None:
