@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import platform
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version as package_version
+from uuid import uuid4
 
 from fastapi import FastAPI
 
@@ -98,7 +100,8 @@ class Worker:
             open_files=settings.replica_open_files,
             file_mib=settings.replica_file_mib,
         )
-        steps = Steps(box, folders, users, limits)
+        mark = worker_id[:8]
+        steps = Steps(box, folders, users, limits, mark=mark)
         python = PythonPackages(steps, tools, packages, build_sdists=settings.build_sdists)
         node = None if tools.node is None else NodePackages(steps, tools.node, packages, os.environ)
         environments = Environments(
@@ -118,6 +121,7 @@ class Worker:
         self._capacity = Capacity(cpus=settings.cpus, memory_mib=settings.memory_mib, replicas=settings.max_replicas)
         self._labels = _labels(settings, box)
         self._languages = tools.languages
+        self._run, self._sequence = uuid4().hex, itertools.count(1)
         self._door = Door(folders.run / "door", lambda: joined.member.urls("gateway"))
         self._builder = Builder(
             registry,
@@ -135,7 +139,7 @@ class Worker:
             report_seconds=settings.report_seconds,
         )
         host = ReplicaHost(
-            mark=worker_id[:8],
+            mark=mark,
             sandbox=box,
             folders=folders,
             users=users,
@@ -198,6 +202,8 @@ class Worker:
             languages=self._languages,
             capacity=self._capacity,
             replicas=self.replicas.reports(),
+            run=self._run,
+            sequence=next(self._sequence),
         )
 
 

@@ -72,9 +72,15 @@ class Builder:
         self._python = python
         self._node = node
         self._under_way: set[asyncio.Task[None]] = set()
+        self._ends = False
 
     async def handle(self, message: BuildRequested) -> None:
-        """Claim and run a build, unless somebody else has it. Raises problems.Unavailable without a registry."""
+        """Claim and run a build, unless somebody else has it.
+
+        Raises problems.Unavailable without a registry, and from a worker that ends: the job is for another one.
+        """
+        if self._ends:
+            raise problems.Unavailable("this worker is about to end")
         try:
             spec = await self._registry.claim_build(message.build_id, self._worker_id)
         except (problems.Conflict, problems.NotFound) as refused:
@@ -83,12 +89,17 @@ class Builder:
         task = asyncio.create_task(self.run(spec))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        await asyncio.wait({task})
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
         if not task.cancelled():
             task.result()
 
     async def abandon(self) -> None:
-        """Drop what is under way: its leases lapse, and other workers build it."""
+        """Drop what is under way and take no more: leases lapse, and other workers build it."""
+        self._ends = True
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)

@@ -53,8 +53,6 @@ class Folders:
         self.logs = self._make("logs", 0o700)
         self.mounts = self._make("mounts")
         self.run = self._make("run") if self._is_short(self.root / "run") else _short_run_folder(self.root)
-        for left in self.work.iterdir():
-            remove(left)
 
     def worker_id(self) -> str:
         """A UUID that stays the same as long as the folder does."""
@@ -68,7 +66,10 @@ class Folders:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Raises AlreadyRunning when another process holds the folder."""
+        """Hold the folder for this process, and remove what work an earlier one left half done.
+
+        Raises AlreadyRunning when another process holds it.
+        """
         with (self.root / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,6 +77,8 @@ class Folders:
                 raise AlreadyRunning(
                     f"another worker runs in {self.root}; stop it, or give this one its own CONSTELLATION_DATA_DIR"
                 ) from error
+            for left in self.work.iterdir():
+                remove(left)
             yield
 
     def copy_runner(self) -> Path:

@@ -2,6 +2,7 @@
 
 handle.json   the worker's note (see handles.py)
 spec.json     the runner's specification, readable by the replica's user
+preparation   output of the programs that made its environment
 out           output of the launcher and of the runner's own faults
 tmp/          the replica's /tmp
 d/            of the replica's user: s (socket for calls), c (control), state, log
@@ -40,6 +41,7 @@ class ReplicaFolder:
         self.log = self.own / "log"
         self.spec = path / "spec.json"
         self.out = path / "out"
+        self.preparation = path / "preparation"
 
     @classmethod
     def create(cls, parent: Path, uid: int | None) -> ReplicaFolder:
@@ -76,11 +78,11 @@ class ReplicaFolder:
         return text.decode(errors="replace").strip()
 
     def log_tail(self, limit: int) -> bytes:
-        return tail(self.log, limit) or tail(self.out, limit)
+        return tail(self.log, limit) or tail(self.out, limit) or tail(self.preparation, limit)
 
     def archive(self, logs: Path, replica_id: UUID) -> None:
         """Keep the log of a replica that ended, and remove the folder. The oldest logs make room."""
-        content = tail(self.out, _KEPT_LOG_BYTES) + tail(self.log, _KEPT_LOG_BYTES)
+        content = b"".join(tail(path, _KEPT_LOG_BYTES) for path in (self.preparation, self.out, self.log))
         if content:
             with contextlib.suppress(OSError):  # a full disk: the folder has to go all the more
                 (logs / f"{replica_id}.log").write_bytes(content)

@@ -73,7 +73,7 @@ class ReplicaHost:
 
 async def prepare(host: ReplicaHost, spec: ReplicaSpec, folder: ReplicaFolder) -> Prepared:
     """Source and environment, which the caller releases. Raises ReplicaFailed."""
-    with folder.out.open("a") as out:
+    with folder.preparation.open("a") as out:
         try:
             return await host.environments.prepare(
                 spec.artifact, spec.language, spec.owner, user=str(spec.id), say=out.write

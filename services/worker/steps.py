@@ -52,12 +52,17 @@ class Workspace:
 class Steps:
     """Makes workspaces and runs programs in them."""
 
-    def __init__(self, sandbox: Sandbox, folders: Folders, users: Users, limits: Limits) -> None:
+    def __init__(self, sandbox: Sandbox, folders: Folders, users: Users, limits: Limits, *, mark: str) -> None:
+        """
+        Args:
+            mark: begins the name of every sandbox of this worker.
+        """
         self.packages = Cache(folders.packages)
         self._sandbox = sandbox
         self._folders = folders
         self._users = users
         self._limits = limits
+        self._mark = mark
 
     @asynccontextmanager
     async def workspace(self, owner: str) -> AsyncIterator[Workspace]:
@@ -108,7 +113,7 @@ class Steps:
         """
         limits = self._limits
         job = Job(
-            name=f"work-{place.folder.name}",
+            name=f"{self._mark}-{place.folder.name}",
             command=command,
             cwd=cwd,
             folder=place.folder,

@@ -15,7 +15,7 @@ from libs.common.bus import Bus, BusUnavailable, open_bus
 from libs.common.bus.amqp.topology import DELIVERY_LIMIT
 from tests.contract.conftest import FAST
 from tests.support.eventually import eventually
-from tests.support.messages import Job, Recorder
+from tests.support.messages import Job, OtherJob, Recorder
 from tests.support.rabbitmq import RabbitMQ
 
 
@@ -81,6 +81,18 @@ async def test_a_dead_letter_of_unknown_origin_says_so(bus: Bus, other: Abstract
     await _put(other, f"{namespace}.q.dead", b"{}")
     [letter] = await eventually(lambda: bus.dead("q"))
     assert letter.reason == "parked by the broker: no reason given"
+
+
+async def test_dead_letters_stay_parked_when_their_queue_is_gone(
+    bus: Bus, other: AbstractChannel, namespace: str
+) -> None:
+    async with bus.consume("q", Recorder(), accepts=[Job]):
+        await bus.send("q", OtherJob(text="?"))
+        letters = await eventually(lambda: bus.dead("q"))
+    await other.queue_delete(f"{namespace}.q")
+    with pytest.raises(BusUnavailable, match="there is no queue"):
+        await bus.requeue("q")
+    assert await bus.dead("q") == letters
 
 
 async def test_a_queue_that_exists_with_other_arguments_is_used_as_it_is(

@@ -20,6 +20,7 @@ from services.gateway.protocol import http_protocol
 from services.gateway.settings import GatewaySettings
 from tests.service.gateway.client import Client, Reply
 from tests.service.gateway.doubles import DeployerDouble, RegistryDouble, ReplicaDouble, entry
+from tests.support.eventually import eventually
 from tests.support.fakts_double import FaktsDouble
 
 
@@ -85,9 +86,11 @@ class Platform:
         return double
 
     async def routed(self, *args: Any, algorithm: CatalogEntry | None = None, **members: Any) -> ReplicaDouble:
-        """A replica that calls are sent to."""
+        """A replica that calls are sent to, from now on."""
         double = await self.replica(*args, **members)
         self.route(double, algorithm=algorithm)
+        if self.url:
+            await eventually(lambda: str(double.id) in str(self.gateway.routes.entries))
         return double
 
     def route(

@@ -22,6 +22,7 @@ from services.worker.processes import Process
 from services.worker.sandbox import MARK, Confinement, Job, Limits, Sandbox, SandboxUnavailable, detect
 from tests.service.worker.places import passable_folder
 from tests.support.eventually import eventually
+from tests.support.replica import until
 
 ROOT = os.geteuid() == 0
 UID = 210_123
@@ -165,6 +166,23 @@ async def test_everything_ends_when_the_launcher_is_killed(confinement: Confinem
         if confinement.mode == "namespaces":
             await eventually(lambda: not left(what))
     assert left(what) == []
+
+
+def test_what_is_tied_to_a_process_ends_with_it(confinement: Confinement, place: Path) -> None:
+    what = job(confinement, place, "")
+    holder = subprocess.Popen(
+        [sys.executable, "-m", "tests.service.worker.tied_job", confinement.mode, str(place), what.name],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"started\n"
+        assert left(what)
+    finally:
+        holder.kill()
+        holder.communicate()
+    until(lambda: not left(what))
 
 
 async def test_a_program_whose_start_is_not_recorded_does_not_start(confinement: Confinement, place: Path) -> None:

@@ -202,7 +202,7 @@ class AmqpBus:
     async def _try_publish(
         self, session: Session, exchange: str, key: str, message: Outgoing, needed: Sequence[QueueSpec] | None
     ) -> bool:
-        """Publish once. False: the session was lost, or somebody deleted a queue since we declared it."""
+        """Publish once. False: the session was lost, or somebody deleted a queue that we had declared."""
         try:
             for queue in needed or ():
                 if queue.name not in session.declared:
@@ -212,6 +212,8 @@ class AmqpBus:
             self._out.lose(session, error)
             return False
         except PublishError:
+            if not needed:
+                raise BusUnavailable(f"there is no queue {key!r} at the broker") from None
             session.declared.clear()
             return False
 

@@ -97,8 +97,9 @@ class Consumer:
                 pause = FIRST_PAUSE
                 if not session.lost.is_set():
                     await asyncio.sleep(_AFTER_DELETION_SECONDS)
-            except (LinkLost, AMQPChannelError, TimeoutError) as error:
-                log.warning("bus_subscription_failed", queue=self._subscription.queue, reason=str(error))
+            except Exception as error:  # whatever it is, there must be another attempt
+                reason = f"{type(error).__name__}: {error}"
+                log.warning("bus_subscription_failed", queue=self._subscription.queue, reason=reason)
                 if isinstance(error, LinkLost):
                     self._link.lose(session, error)
                 await asyncio.sleep(pause)

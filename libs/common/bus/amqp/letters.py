@@ -42,15 +42,22 @@ def attempt_of(message: AbstractIncomingMessage) -> int:
 
 
 def dead_letter(queue: str, message: AbstractIncomingMessage) -> DeadLetter:
-    reason, parked_at = message.headers.get(_REASON), message.headers.get(_PARKED_AT)
+    reason = message.headers.get(_REASON)
     return DeadLetter(
         id=id_of(message),
         queue=queue,
         reason=str(reason) if reason is not None else _brokers_reason(message.headers.get("x-death")),
         attempts=attempt_of(message),
-        parked_at=datetime.fromisoformat(str(parked_at)) if parked_at is not None else None,
+        parked_at=_parked_at(message),
         body=message.body.decode(errors="replace"),
     )
+
+
+def _parked_at(message: AbstractIncomingMessage) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(message.headers.get(_PARKED_AT)))
+    except ValueError:
+        return None
 
 
 def _brokers_reason(deaths: Any) -> str:

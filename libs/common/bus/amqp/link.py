@@ -111,7 +111,7 @@ class Link:
         except InvalidFrameError:
             # The client says so when the broker closes the connection instead of opening the virtual host.
             raise BusRefused(f"the broker at {self.address} does not open the virtual host of the bus URL") from None
-        except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+        except (LinkLost, *CONNECTION_EXCEPTIONS) as error:
             self._warn(error)
         self._keeper = asyncio.create_task(self._keep())
 
@@ -146,7 +146,7 @@ class Link:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             try:
                 await self._connect()
-            except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+            except Exception as error:  # whatever it is, there must be another attempt
                 self._warn(error)
 
     async def _outlive(self) -> float:
@@ -164,9 +164,10 @@ class Link:
             name = f"constellation {self._purpose}"
             connection = await aio_pika.connect(self._broker.url, heartbeat=HEARTBEAT_SECONDS, name=name)
             try:
-                channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-                await channel.declare_exchange(self._topology.jobs, aio_pika.ExchangeType.DIRECT, durable=True)
-                await channel.declare_exchange(self._topology.events, aio_pika.ExchangeType.TOPIC, durable=True)
+                with link_errors():
+                    channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+                    await channel.declare_exchange(self._topology.jobs, aio_pika.ExchangeType.DIRECT, durable=True)
+                    await channel.declare_exchange(self._topology.events, aio_pika.ExchangeType.TOPIC, durable=True)
             except BaseException:
                 await quietly(connection.close())
                 raise
@@ -176,7 +177,7 @@ class Link:
         self._session = session
         self._up.set()
 
-    def _warn(self, error: BaseException) -> None:
+    def _warn(self, error: Exception) -> None:
         log.warning("bus_unreachable", broker=self.address, reason=f"{type(error).__name__}: {error}")
 
 
