@@ -22,7 +22,7 @@ YARDSTICK = "nginx and uvicorn"
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each run")
+    parser.add_argument("--seconds", type=int, default=8, help="of each run")
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side at each number of connections")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -41,7 +41,7 @@ def main() -> int:
         ]
         for side in sides:
             load.check(side)
-            load.run(side, max(options.connections), min(options.seconds, 3.0), folder)  # to warm up
+            load.run(side, max(options.connections), min(options.seconds, 3), folder)  # to warm up
         for connections in options.connections:
             for pair in range(options.pairs):
                 for side in sides:
@@ -59,6 +59,7 @@ def main() -> int:
         "body_bytes": len(load.BODY),
         "processors": len(os.sched_getaffinity(0)),
         "load_average": {"before": load_before, "after": os.getloadavg()},
+        "scheduling": "real time" if os.sched_getscheduler(0) == os.SCHED_FIFO else "normal",
         "load_generator": "wrk -t1, closed loop, on the same machine",
     }
     report.write(options.results, rows, results, conditions)

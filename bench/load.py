@@ -58,12 +58,12 @@ def check(side: Side) -> None:
     connection.close()
 
 
-def run(side: Side, connections: int, seconds: float, folder: Path) -> Result:
+def run(side: Side, connections: int, seconds: int, folder: Path) -> Result:
     """Raises RuntimeError when any request failed."""
     script = folder / f"{side.name.replace(' ', '-')}.lua"
     headers = "\n".join(f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}" for k, v in side.headers.items())
     script.write_text(_LUA.format(body=json.dumps(BODY.decode()), headers=headers))
-    command = [WRK, "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), f"{side.url}{side.path}"]
+    command = [WRK, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"{side.url}{side.path}"]
     before = {name: cpu_seconds(pid) for name, pid in side.pids.items()}
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)  # noqa: S603 - ours
     after = {name: cpu_seconds(pid) for name, pid in side.pids.items()}

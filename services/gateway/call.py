@@ -50,54 +50,35 @@ class Client(Protocol):
 
 
 class Call:
-    __slots__ = (
-        "_begun",
-        "_body",
-        "_calls",
-        "_chunks",
-        "_collected",
-        "_connection",
-        "_entered",
-        "_size",
-        "_submitted",
-        "admission",
-        "arrived",
-        "caller",
-        "client",
-        "deadline",
-        "done",
-        "origin",
-        "queued",
-        "reference",
-        "request_id",
-        "sendings",
-    )
+    """See the module's documentation. Attributes without a value here are set when it is made."""
+
+    client: Client | None
+    """None once nobody waits for the answer any more."""
+    admission: Admission | None = None
+    caller: Caller | None = None
+    reference = ""
+    origin: bytes | None = None
+    """Of a browser, which reads the answer only if that allows it to."""
+    done = False
+    deadline = float("inf")
+    """Set when the call may run."""
+    queued = 0.0
+    sendings = 0
+    _body: bytes | None = None
+    _size = 0
+    _submitted = False
+    _entered = False
+    _connection: ReplicaConnection | None = None
+    _collected: list[bytes] | None = None
+    _begun = 0
+    """Status of an answer of which the client has the head."""
 
     def __init__(self, calls: Calls, client: Client, request_id: str) -> None:
         self._calls = calls
-        self.client: Client | None = client
-        """None once nobody waits for the answer any more."""
+        self._chunks: list[bytes] = []
+        self.client = client
         self.request_id = request_id
         self.arrived = time.perf_counter()
-        self.admission: Admission | None = None
-        self.caller: Caller | None = None
-        self.reference = ""
-        self.done = False
-        self.origin: bytes | None = None
-        """Of a browser, which reads the answer only if that allows it to."""
-        self.deadline = float("inf")
-        """Set when the call may run."""
-        self.queued = 0.0
-        self.sendings = 0
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._body: bytes | None = None
-        self._submitted = False
-        self._entered = False
-        self._connection: ReplicaConnection | None = None
-        self._collected: list[bytes] | None = None
-        self._begun = 0
-        """Status of an answer of which the client has the head."""
 
     # From the client
 

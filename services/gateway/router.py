@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 AHEAD_SECONDS = 0.01
 """Work that may be sent ahead, by the pace at which the replica answers."""
-AHEAD_MOST = 32
+AHEAD_MOST = 16
 SLOWEST_PACE = 0.002
 """Seconds of a call, past which nothing is sent ahead."""
 FIRST_PACE = 1.0

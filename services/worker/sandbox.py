@@ -62,7 +62,7 @@ _SYSTEM = (
 _PROBE_SECONDS = 20.0
 _SWEEP_SECONDS = 5.0
 _SWEEP_PAUSE_SECONDS = 0.03
-_CLEAN_LOOKS = 2
+_CLEAN_LOOKS = 10
 """A process that is about to execute another program shows no mark for a moment."""
 _LAUNCHER_WAS_KILLED = (None, 128 + signal.SIGKILL)
 """Its status then, or where it is not known."""
@@ -210,24 +210,25 @@ class Sandbox:
     async def end(self, process: Process, name: str, uid: int | None, *, patience: float = 3.0) -> None:
         """End a sandbox and everything in it. Raises TimeoutError for what cannot be killed."""
         status = await process.end(patience=patience)
-        if self.confinement.mode != "namespaces" or status in _LAUNCHER_WAS_KILLED:
+        if status in _LAUNCHER_WAS_KILLED:
             await self.sweep(name, uid)
 
     async def sweep(self, name: str, uid: int | None) -> None:
-        """Kill what is left of a sandbox whose launcher was killed, and wait until all of it is gone."""
+        """Kill what is left of a sandbox whose launcher was killed before it could, and see that it is gone."""
+        if uid is not None and self.confinement.own_users:
+            await Process(_spawn_killer(uid)).wait()
         end = monotonic() + _SWEEP_SECONDS
         clean = 0
-        while clean < _CLEAN_LOOKS and monotonic() < end:
+        while clean < _CLEAN_LOOKS:
             left = [pid for pid, mark in await asyncio.to_thread(marked, MARK) if mark == name]
             clean = 0 if left else clean + 1
-            if left and uid is not None and self.confinement.own_users:
-                await Process(_spawn_killer(uid)).wait()
             for pid in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
+            if monotonic() > end:
+                log.error("sandbox_not_swept", left=len(left))
+                return
             await asyncio.sleep(_SWEEP_PAUSE_SECONDS)
-        if clean < _CLEAN_LOOKS:
-            log.error("sandbox_not_swept")
 
     def _request(self, job: Job, *, tied: bool) -> Request:
         confined = self.confinement
@@ -255,7 +256,7 @@ class Sandbox:
             "readable": [str(path.resolve()) for path in job.readable],
             "writable": [str(path.resolve()) for path in job.writable],
             "shm_mib": _SHM_MIB,
-            "tied": tied,
+            "tied_to": os.getpid() if tied else None,
             "isolated": job.isolated,
             "entrance": job.entrance,
             "limits": limits,

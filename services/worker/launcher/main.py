@@ -40,14 +40,19 @@ def main() -> int:
     os.umask(0o022)
     os.chdir("/")
     try:
-        if request["tied"]:
-            namespaces.die_with_parent()
+        signal.signal(signal.SIGTERM, _raise_terminated)
+        if request["tied_to"] is not None:
+            namespaces.die_with_parent(signal.SIGTERM)
+            if os.getppid() != request["tied_to"]:  # it ended before the line above
+                return 128 + signal.SIGTERM
         if request["mode"] == "namespaces":
             return _in_namespaces(request)
         return _in_process_tree(request)
     except OSError as error:
         _say(f"the sandbox could not be set up: {error.strerror}")
         return SETUP_FAILED
+    except Terminated:
+        return 128 + signal.SIGTERM
 
 
 def _in_namespaces(request: Request) -> int:
@@ -58,7 +63,6 @@ def _in_namespaces(request: Request) -> int:
     namespaces.forbid_tracing()
     entrance = None if request["entrance"] is None else _listen(*request["entrance"])
     namespaces.unshare(namespaces.NEW_PIDS)
-    signal.signal(signal.SIGTERM, _raise_terminated)
     first = _fork(lambda: _first_process(request, entrance))
     if entrance is not None:
         entrance.close()
@@ -94,11 +98,10 @@ def _first_process(request: Request, entrance: socket.socket | None) -> int:
 
 
 def _in_process_tree(request: Request) -> int:
-    signal.signal(signal.SIGTERM, _raise_terminated)
     namespaces.forbid_tracing()
     namespaces.adopt_orphans()
-    program = _fork(lambda: _become(request), die_with_parent=False)
     try:
+        program = _fork(lambda: _become(request), die_with_parent=False)
         while True:
             pid, status = os.waitpid(-1, 0)
             if pid == program:

@@ -111,9 +111,9 @@ def pivot_root(new: str) -> None:
     os.chdir("/")
 
 
-def die_with_parent() -> None:
-    """Be killed when the thread that started this process ends. Forgotten when the process changes its user."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Get a signal when the thread that started this process ends. Forgotten when the process changes its user."""
+    _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def adopt_orphans() -> None:

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
         writable: list[str]
         shm_mib: int
         """Size of /dev/shm."""
-        tied: bool
-        """End with the process that asked, however it ends."""
+        tied_to: int | None
+        """End with the process that asked, which has this number, however it ends."""
         isolated: bool
         """No network but the program's own loopback."""
         entrance: tuple[str, int] | None

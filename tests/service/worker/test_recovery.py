@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -23,6 +24,14 @@ from tests.support.eventually import eventually
 READY, STOPPED, FAILED = ReplicaState.READY, ReplicaState.STOPPED, ReplicaState.FAILED
 PID = ALGORITHM.replace('return ["seen", input]', "return open('/proc/self/stat').read().split()[21]")
 """Answers with the time at which the process that serves was started."""
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left(tmp_path: Path) -> AsyncIterator[None]:
+    """Whatever a failed test left is killed."""
+    yield
+    if (tmp_path / "worker_id").exists():
+        await kill_all(tmp_path)
 
 
 @asynccontextmanager
@@ -59,7 +68,8 @@ def sandboxed(data_dir: Path) -> list[int]:
 async def kill_all(data_dir: Path) -> None:
     def gone() -> bool:
         for pid in sandboxed(data_dir):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return not sandboxed(data_dir)
 
     await eventually(gone)
@@ -69,27 +79,24 @@ async def kill_all(data_dir: Path) -> None:
 async def test_a_worker_that_was_killed_adopts_its_replicas(confinement: str, tmp_path: Path) -> None:
     async with Platform() as platform:
         variables = {"CONSTELLATION_SANDBOX": confinement}
-        try:
-            async with worker_process(platform, tmp_path, **variables) as first:
-                replica = platform.order(artifact_of(platform, PID), name="any")
-                report = await platform.until(replica, READY)
-                started = await call(report, {})
-                first.kill()
-                await first.wait()
-                assert await call(report, {}) == started
-            platform.reports.clear()
-            async with worker_process(platform, tmp_path, **variables) as second:
-                again = await platform.until(replica, READY)
-                assert again.address == report.address
-                assert again.since == report.since
-                assert await call(again, {}) == started
-                platform.drain(replica)
-                await platform.until(replica, STOPPED)
-                assert not sandboxed(tmp_path)
-                second.terminate()
-                await second.wait()
-        finally:
-            await kill_all(tmp_path)
+        async with worker_process(platform, tmp_path, **variables) as first:
+            replica = platform.order(artifact_of(platform, PID), name="any")
+            report = await platform.until(replica, READY)
+            started = await call(report, {})
+            first.kill()
+            await first.wait()
+            assert await call(report, {}) == started
+        platform.reports.clear()
+        async with worker_process(platform, tmp_path, **variables) as second:
+            again = await platform.until(replica, READY)
+            assert again.address == report.address
+            assert again.since == report.since
+            assert await call(again, {}) == started
+            platform.drain(replica)
+            await platform.until(replica, STOPPED)
+            assert not sandboxed(tmp_path)
+            second.terminate()
+            await second.wait()
 
 
 async def test_a_replica_that_died_meanwhile_is_reported_as_failed(tmp_path: Path) -> None:
@@ -106,7 +113,6 @@ async def test_a_replica_that_died_meanwhile_is_reported_as_failed(tmp_path: Pat
             assert failed.reason == "it ended while its worker was away"
             another = platform.order(artifact_of(platform), name="any")
             await platform.until(another, READY)
-        await kill_all(tmp_path)
 
 
 async def test_what_is_not_ordered_any_more_is_stopped_after_the_return(tmp_path: Path) -> None:
@@ -147,20 +153,17 @@ async def test_strays_are_killed_at_the_start(tmp_path: Path) -> None:
 
 async def test_a_worker_that_leaves_its_replicas_finds_them_again(tmp_path: Path) -> None:
     async with Platform() as platform:
-        try:
-            async with platform.worker(tmp_path, stop_replicas_on_exit=False) as worker:
-                replica = platform.order(artifact_of(platform, PID), name="any")
-                await platform.wake(worker)
-                report = await platform.until(replica, READY)
-                started = await call(report, {})
+        async with platform.worker(tmp_path, stop_replicas_on_exit=False) as worker:
+            replica = platform.order(artifact_of(platform, PID), name="any")
+            await platform.wake(worker)
+            report = await platform.until(replica, READY)
+            started = await call(report, {})
+        assert await call(report, {}) == started
+        platform.reports.clear()
+        async with platform.worker(tmp_path) as worker:
+            report = await platform.until(replica, READY)
             assert await call(report, {}) == started
-            platform.reports.clear()
-            async with platform.worker(tmp_path) as worker:
-                report = await platform.until(replica, READY)
-                assert await call(report, {}) == started
-            assert not sandboxed(tmp_path)
-        finally:
-            await kill_all(tmp_path)
+        assert not sandboxed(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -43,6 +44,14 @@ def place() -> Iterator[Path]:
     with passable_folder() as folder:
         (folder / "mounts").mkdir()
         yield folder
+        for pid, name in processes.marked(MARK):  # what a failed test left
+            if name == name_in(folder):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def name_in(place: Path) -> str:
+    return f"test-{os.getpid()}-{place.name}"
 
 
 def sandbox_of(kind: Confinement, place: Path, **options: Any) -> Sandbox:
@@ -59,7 +68,7 @@ def job(kind: Confinement, place: Path, script: str, *arguments: str, **members:
             os.chown(folder / "tmp", uid, uid)
     return Job(
         **{
-            "name": f"test-{os.getpid()}-{place.name}",
+            "name": name_in(place),
             "command": ["/bin/sh", "-c", script, "sh", *arguments],
             "cwd": Path("/"),
             "folder": folder,
