@@ -190,6 +190,14 @@ class Api:
             if left <= 0:
                 raise ApiError(f"build {build_id} has not finished within {seconds:g} s; it goes on")
 
+    def await_newest_build(self, owner: str, name: str) -> None:
+        """Wait for a build that is under way. Raises ApiError when it fails."""
+        newest = next(self.builds(owner, name), None)
+        if newest is not None and newest["status"] == "in-progress":
+            ended = self.follow_build(newest["build_id"], lambda _: None)
+            if ended["status"] == "failed":
+                raise ApiError(f"the build of {newest['commit_sha']} failed: {ended['reason']}")
+
     def _find_build(self, owner: str, name: str, commit: str, seconds: float) -> Document | None:
         """The newest build of a commit, once there is one."""
         end = time.monotonic() + seconds

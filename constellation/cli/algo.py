@@ -89,8 +89,9 @@ def publish(
     notes: Annotated[str | None, typer.Option(help="Release notes.")] = None,
     sample: Annotated[str | None, typer.Option("--sample-input", help="An input that people can try.")] = None,
 ) -> None:
-    """Publish the newest successful build under a version number."""
+    """Publish the newest successful build under a version number. Waits for one that is under way."""
     owner, name = session.connection.algorithm(algorithm)
+    session.author.await_newest_build(owner, name)
     described = {"release_notes": notes, "sample_input": sample}
     made = session.author.publish(
         owner,

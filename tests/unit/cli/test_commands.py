@@ -139,6 +139,7 @@ def test_what_the_server_refuses_is_on_standard_error_and_in_the_exit_status(run
 
 def test_a_version_is_published(run: Run, platform: Platform) -> None:
     made = algorithm(version_info={"semantic_version": "1.0.0"})
+    platform.on("GET /v1/algorithms/ana/hello/builds", {"results": [], "marker": None})
     platform.on("POST /v1/algorithms/ana/hello/versions", made)
     done = run("algo", "publish", "ana/hello", "--type", "major", "--public", "--notes", "n")
     assert "ana/hello/1.0.0" in done.stdout
@@ -148,6 +149,21 @@ def test_a_version_is_published(run: Run, platform: Platform) -> None:
     }
     run("algo", "publish", "hello")
     assert platform.body == {"settings": {}, "version_info": {"version_type": "minor"}}
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed"])
+def test_publishing_waits_for_the_build_that_is_under_way(run: Run, platform: Platform, status: str) -> None:
+    building = {"build_id": "b1", "status": "in-progress", "commit_sha": "c" * 40}
+    platform.on("GET /v1/algorithms/ana/hello/builds", {"results": [building], "marker": None})
+    platform.on("GET /admin/v1/builds/b1/log", finished_log("==> done", status, "no such package"))
+    platform.on("POST /v1/algorithms/ana/hello/versions", algorithm(version_info={"semantic_version": "0.1.0"}))
+    done = run("algo", "publish", "hello")
+    if status == "succeeded":
+        assert "ana/hello/0.1.0" in done.stdout
+    else:
+        assert done.exit_code == 1
+        assert "no such package" in done.stderr
+        assert done.stdout == ""
 
 
 def test_an_algorithm_is_shown_with_its_versions(run: Run, platform: Platform) -> None:
