@@ -6,6 +6,7 @@ makes a service ask fakts, once for all that wait.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -35,13 +36,15 @@ class TokenVerifier:
         self._min_interval = min_interval
         self._max_age = max_age
         self._keys: KeySet | None = None
-        self._fetched = float("-inf")
+        self._fetched = self._tried = float("-inf")
+        self._refreshing = asyncio.Lock()
 
     async def claims(self, token: str) -> dict[str, Any] | None:
         """The claims of a valid token, else None."""
         if self._keys is None or time.monotonic() - self._fetched > self._max_age:
-            await self._refresh()
+            await self._refresh(self._fetched)
         for attempt in (1, 2):
+            seen = self._fetched
             try:
                 decoded = jwt.decode(token, self._keys or KeySet([]), algorithms=_ALGORITHMS)
                 registry = jwt.JWTClaimsRegistry(
@@ -50,20 +53,30 @@ class TokenVerifier:
                 registry.validate(decoded.claims)
                 return dict(decoded.claims)
             except (JoseError, ValueError):
-                if attempt == 2 or not await self._refresh():
+                if attempt == 2 or not await self._refresh(seen):
                     return None
         return None
 
-    async def _refresh(self) -> bool:
-        """Fetch the keys anew unless that was just done. False when nothing new was fetched."""
-        if time.monotonic() - self._fetched < self._min_interval:
-            return False
-        self._fetched = time.monotonic()
-        try:
-            self._keys = KeySet.import_key_set(await self._fetch())  # type: ignore[arg-type]
-        except Exception:  # fakts does not answer: the keys at hand stay good
-            return False
-        return True
+    async def _refresh(self, seen: float) -> bool:
+        """Fetch the keys anew, once for all that ask meanwhile, and not again at once.
+
+        Args:
+            seen: when the keys that did not do were fetched. Newer ones need no further fetch.
+
+        Returns: are there other keys than those?
+        """
+        async with self._refreshing:
+            if self._fetched > seen:
+                return True
+            if time.monotonic() - self._tried < self._min_interval:
+                return False
+            self._tried = time.monotonic()
+            try:
+                self._keys = KeySet.import_key_set(await self._fetch())  # type: ignore[arg-type]
+            except Exception:  # fakts does not answer: the keys at hand stay good
+                return False
+            self._fetched = time.monotonic()
+            return True
 
 
 class Authenticator:

@@ -74,12 +74,13 @@ def test_the_owner_sees_what_the_algorithm_prints(author: Author, echo: str) -> 
     assert "stdout" not in author.call("echo", {}).json()["metadata"]
 
 
-def test_a_new_version_takes_over_and_the_old_one_stays_callable(author: Author, echo: str) -> None:
-    commit = author.push("echo", {"src/echo.py": "def apply(input):\n    return ['second', input]\n"})
-    assert author.build("echo", commit)["status"] == "succeeded"
-    assert author.publish("echo") == "0.2.0"
-    assert author.result("echo", 1) == ["second", 1]
-    assert author.result(f"{author.username}/echo/0.1.0", 1) == 1
+def test_a_new_version_takes_over_and_the_old_one_stays_callable(author: Author) -> None:
+    author.deploy("newer", ECHO)
+    commit = author.push("newer", {"src/newer.py": "def apply(input):\n    return ['second', input]\n"})
+    assert author.build("newer", commit)["status"] == "succeeded"
+    assert author.publish("newer") == "0.2.0"
+    assert author.result("newer", 1) == ["second", 1]
+    assert author.result(f"{author.username}/newer/0.1.0", 1) == 1
 
 
 def test_a_push_that_rewrites_history_is_refused_and_loses_nothing(author: Author, echo: str) -> None:
