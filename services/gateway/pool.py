@@ -171,10 +171,12 @@ class Pool:
 
     def _assign(self, replica: Replica, call: Call) -> None:
         replica.outstanding += 1
-        if replica.idle:
-            call.send(replica.idle.pop())
-        else:
-            self._pools.spawn(self._connect(replica, call))
+        while replica.idle:
+            connection = replica.idle.pop()
+            if connection.is_open:
+                call.send(connection)
+                return
+        self._pools.spawn(self._connect(replica, call))
 
     async def _connect(self, replica: Replica, call: Call) -> None:
         try:

@@ -19,7 +19,7 @@ from starlette.datastructures import State
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from libs.common import logs
-from libs.common.problems import Invalid
+from libs.common.problems import Invalid, Problem
 from services.gateway.admission import PREFIX
 from services.gateway.answers import RequestTimeout
 from services.gateway.calls import Calls
@@ -128,8 +128,10 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._current is not None:
-            self._deadline = NEVER
+        if self._current is None:
+            self._next()
+            return
+        self._deadline = NEVER
         if isinstance(self._current, Exchange) and self._current.call is not None:
             self._current.call.resume()
 
@@ -213,7 +215,7 @@ class GatewayProtocol(HttpToolsProtocol):
         expects = headers.get(b"expect", b"").lower() == b"100-continue"
         exchange = Exchange(self, self.url, headers, keep=keep, expects=expects)
         self._incoming = exchange
-        if self._current is None:
+        if self._current is None and not self.flow.write_paused:
             self._deadline = self._clock.now + self._settings.body_seconds
             self._current = exchange
             exchange.start()
@@ -271,7 +273,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._advancing:
             return
         self._advancing = True
-        while self._current is None and self._waiting and not self._closing:
+        # A client that takes no answers gets no further ones: its next request waits until it does.
+        while self._current is None and self._waiting and not (self._closing or self.flow.write_paused):
             request = self._waiting.popleft()
             if isinstance(request, Exchange):
                 self._deadline = NEVER if request.received else self._clock.now + self._settings.body_seconds
@@ -330,24 +333,28 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse("400 Bad Request", "the request's address cannot be read")
         else:
             log.error("request_failed", exc_info=cause)
+            if isinstance(self._current, Exchange) and self._current.call is not None:
+                self._current.call.fail(Problem("internal error"))
             self._refuse("500 Internal Server Error", "internal error")
+            self._close()
 
     def _refuse(self, status: str, words: str) -> None:
         """Answer what cannot be parsed, and close. An answer that is under way comes first."""
         self._broken = self._closing = True
         current = self._current
-        if isinstance(current, Exchange):
-            if current is self._incoming and current.call is not None:
+        if isinstance(current, Exchange) and current.call is not None:
+            if current is self._incoming:
                 current.call.fail(Invalid("the input cannot be read: it is not framed as HTTP/1.1 says"))
                 self._close()
-            return
-        if current is not None:
+        elif isinstance(current, RequestResponseCycle):
             if current.more_body:
                 self._close()
-            return
-        head = f"HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {len(words)}\r\nconnection: close"
-        self.transport.write(f"{head}\r\n\r\n{words}".encode())
-        self._close()
+        else:
+            head = (
+                f"HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {len(words)}\r\nconnection: close"
+            )
+            self.transport.write(f"{head}\r\n\r\n{words}".encode())
+            self._close()
 
 
 class HeadTooLargeError(Exception):

@@ -19,10 +19,12 @@ from services.gateway.calls import Record
 log = logs.get(__name__)
 
 EVERY_SECONDS = 1.0
-BATCH = 500
-"""Records of one message."""
-BATCHES = 4
+BATCH = 100
+"""Records of one message: what takes so long to write that calls would notice is sent in parts."""
+BATCHES = 20
 """Messages at a time."""
+PAUSE_SECONDS = 0.02
+"""Between messages."""
 _MOST_TEXT = 2000
 """Characters of an error message that are kept."""
 
@@ -79,6 +81,8 @@ class Records:
                 self._backlog.extendleft(reversed(batch[len(batch) - min(room, len(batch)) :]))
                 raise
             self._sent += len(batch)
+            if self._backlog:
+                await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _record(record: Record) -> CallRecord:

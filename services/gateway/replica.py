@@ -172,13 +172,18 @@ class ReplicaConnection(asyncio.Protocol):
         elif self in self.replica.idle:
             self.replica.idle.remove(self)
 
+    @property
+    def is_open(self) -> bool:
+        """False once the other side has hung up, which may be known before `connection_lost` says so."""
+        return not self._transport.is_closing()
+
     def pause(self) -> None:
         """The client is slower than the replica: read no further."""
-        if not self._transport.is_closing():
+        if self.is_open:
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        if not self._transport.is_closing():
+        if self.is_open:
             self._transport.resume_reading()
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from services.worker.agent import Agent
 from services.worker.builds import Builder
 from services.worker.door import Door
 from services.worker.environments import Environments
-from services.worker.folders import Folders
+from services.worker.folders import DOOR, Folders
 from services.worker.indexes import Indexes
 from services.worker.node_packages import NodePackages
 from services.worker.programs import Programs
@@ -122,7 +122,7 @@ class Worker:
         self._labels = _labels(settings, box)
         self._languages = tools.languages
         self._run, self._sequence = uuid4().hex, itertools.count(1)
-        self._door = Door(folders.run / "door", lambda: joined.member.urls("gateway"))
+        self._door = Door(folders.run / DOOR, lambda: joined.member.urls("gateway"))
         self._builder = Builder(
             registry,
             worker_id,

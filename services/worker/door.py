@@ -32,13 +32,13 @@ class Door:
         Args:
             gateways: gives the base URLs of all live gateways, in the order in which to try them.
         """
-        folder.mkdir(exist_ok=True, mode=0o755)
         self.folder = folder
         self.path = folder / _SOCKET
         self._gateways = gateways
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
+        self.folder.mkdir(exist_ok=True, mode=0o755)
         self.path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._carry, self.path)
         self.path.chmod(0o666)

@@ -12,6 +12,7 @@ runner-DIGEST/     the runner, as copied for sandboxes
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -27,6 +28,8 @@ from services.worker.files import remove, write_private
 _RUNNER = Path(__file__).parent / "runner"
 _PASSABLE = 0o711
 """Users of sandboxes may pass to what is theirs, and list nothing."""
+DOOR = "door"
+"""The folder in `run` that holds the way to the gateways (see door.py)."""
 _LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path (unix(7))."""
 _SOCKET_NAME = 24
@@ -79,7 +82,10 @@ class Folders:
                 ) from error
             for left in self.work.iterdir():
                 remove(left)
-            yield
+            try:
+                yield
+            finally:
+                self._leave_run()
 
     def copy_runner(self) -> Path:
         """The runner, where sandboxes may read it: replicas keep the one that they were started with."""
@@ -96,6 +102,13 @@ class Folders:
             temporary.chmod(0o755)
             temporary.rename(target)
         return target
+
+    def _leave_run(self) -> None:
+        """A run folder outside of the data folder goes when nothing runs in it."""
+        if not self.run.is_relative_to(self.root):
+            with contextlib.suppress(OSError):
+                (self.run / DOOR).rmdir()
+                self.run.rmdir()
 
     def _make(self, name: str, mode: int = _PASSABLE) -> Path:
         path = self.root / name

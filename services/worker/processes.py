@@ -21,8 +21,8 @@ class Process:
     Attributes:
         pid: its number here.
         started: ticks from boot to its start (`/proc/PID/stat`), which together with `pid` name it for good.
-        ended: done when the process has ended; its exit status (128 + N after signal N), None when it was not
-            started by this program.
+        ended: done when the process has ended; its exit status (-N after signal N), None when it was not started by
+            this program.
     """
 
     def __init__(self, pid: int, started: int | None = None) -> None:
@@ -85,8 +85,7 @@ class Process:
         status = None
         with contextlib.suppress(ChildProcessError):
             _, wait_status = os.waitpid(self.pid, os.WNOHANG)
-            code = os.waitstatus_to_exitcode(wait_status)
-            status = code if code >= 0 else 128 - code
+            status = os.waitstatus_to_exitcode(wait_status)
         if not self.ended.done():
             self.ended.set_result(status)
 
@@ -100,14 +99,27 @@ def _start_ticks(pid: int) -> tuple[int, bool] | None:
     return int(fields[19]), fields[0] not in (b"Z", b"X")
 
 
-def marked(variable: str) -> list[tuple[int, str]]:
+def marked(variable: str) -> dict[int, str]:
     """Processes that were started with an environment variable, and its value, as far as this user may see."""
     name = f"{variable}=".encode()
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                for entry in (folder / "environ").read_bytes().split(b"\0"):
-                    if entry.startswith(name):
-                        found.append((int(folder.name), entry.removeprefix(name).decode(errors="replace")))
+    found = {}
+    for folder in _folders():
+        with contextlib.suppress(OSError):
+            for entry in (folder / "environ").read_bytes().split(b"\0"):
+                if entry.startswith(name):
+                    found[int(folder.name)] = entry.removeprefix(name).decode(errors="replace")
     return found
+
+
+def of_user(uid: int) -> list[int]:
+    """Processes that run as a user."""
+    found = []
+    for folder in _folders():
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == uid:
+                found.append(int(folder.name))
+    return found
+
+
+def _folders() -> list[Path]:
+    return [folder for folder in Path("/proc").iterdir() if folder.name.isdigit()]

@@ -126,7 +126,7 @@ class Replicas:
 
     async def _kill_strays(self) -> None:
         mine = {self._host.sandbox_name(replica.spec) for replica in self._known.values() if not self._ended(replica)}
-        for pid, name in await asyncio.to_thread(marked, MARK):
+        for pid, name in (await asyncio.to_thread(marked, MARK)).items():
             if name.startswith(f"{self._host.mark}-") and name not in mine:
                 log.warning("stray_process_killed", pid=pid)
                 with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from libs.common import logs
-from services.worker.processes import Process, marked
+from services.worker.processes import Process, marked, of_user
 from services.worker.settings import SandboxChoice
 
 if TYPE_CHECKING:
@@ -64,13 +64,12 @@ _SWEEP_SECONDS = 5.0
 _SWEEP_PAUSE_SECONDS = 0.03
 _CLEAN_LOOKS = 10
 """A process that is about to execute another program shows no mark for a moment."""
-_LAUNCHER_WAS_KILLED = (None, 128 + signal.SIGKILL)
+_LAUNCHER_WAS_KILLED = (None, -signal.SIGKILL)
 """Its status then, or where it is not known."""
 _PROBE = (
     'for program; do test -x "$program" || echo "$program cannot be reached"; done; '
     'touch "$TMPDIR/written" || echo "$TMPDIR cannot be written"'
 )
-_KILL = "import os, sys; uid = int(sys.argv[1]); os.setgroups([]); os.setresuid(uid, uid, uid); os.kill(-1, 9)"
 
 
 class SandboxUnavailable(RuntimeError):
@@ -215,12 +214,10 @@ class Sandbox:
 
     async def sweep(self, name: str, uid: int | None) -> None:
         """Kill what is left of a sandbox whose launcher was killed before it could, and see that it is gone."""
-        if uid is not None and self.confinement.own_users:
-            await Process(_spawn_killer(uid)).wait()
         end = monotonic() + _SWEEP_SECONDS
         clean = 0
         while clean < _CLEAN_LOOKS:
-            left = [pid for pid, mark in await asyncio.to_thread(marked, MARK) if mark == name]
+            left = await asyncio.to_thread(self._left, name, uid)
             clean = 0 if left else clean + 1
             for pid in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -229,6 +226,15 @@ class Sandbox:
                 log.error("sandbox_not_swept", left=len(left))
                 return
             await asyncio.sleep(_SWEEP_PAUSE_SECONDS)
+
+    def _left(self, name: str, uid: int | None) -> list[int]:
+        """Processes of a sandbox: those with its mark, and those of its user that have wiped theirs. The same user
+        may serve another worker of this machine, whose marks are others."""
+        marks = marked(MARK)
+        left = [pid for pid, mark in marks.items() if mark == name]
+        if self.confinement.mode == "uid" and uid is not None:
+            left += [pid for pid in of_user(uid) if pid not in marks]
+        return left
 
     def _request(self, job: Job, *, tied: bool) -> Request:
         confined = self.confinement
@@ -261,11 +267,6 @@ class Sandbox:
             "entrance": job.entrance,
             "limits": limits,
         }
-
-
-def _spawn_killer(uid: int) -> int:
-    """Only a process of that user can kill all others of it at once."""
-    return os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", _KILL, str(uid)], {})
 
 
 async def detect(

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from services.gateway.request_ids import RequestIds
 from tests.service.gateway.client import Client, call, request
 from tests.service.gateway.conftest import Platform
 from tests.service.gateway.doubles import Answer, Asked, envelope
@@ -184,6 +185,21 @@ async def test_a_body_that_breaks_its_framing_is_refused(platform: Platform) -> 
     assert platform.gateway.calls.tally.buffered == 0
 
 
+async def test_a_fault_of_the_gateway_is_told_and_ends_one_connection_only(platform: Platform) -> None:
+    class NoIds(RequestIds):
+        def next(self) -> str:
+            raise RuntimeError("a fault")
+
+    await platform.routed()
+    calls = platform.gateway.calls
+    ids, calls._ids = calls._ids, NoIds()
+    client = await platform.client()
+    assert (await client.call("joe/echo", key=platform.key)).status == 500
+    await client.closed()
+    calls._ids = ids
+    assert (await platform.call()).status == 200
+
+
 async def test_heads_are_bounded(platform: Platform) -> None:
     for lines in (b"X-Long: " + b"x" * 300_000, b"\r\n".join(b"X-%d: x" % n for n in range(500))):
         client = await platform.client()
@@ -263,6 +279,30 @@ async def test_a_slow_reader_makes_the_replica_wait_instead_of_filling_memory(pl
     client.resume()
     assert len((await client.read()).result) == size
     assert len(replica.calls) == 1
+
+
+async def test_a_slow_reader_that_asks_for_more_does_not_fill_memory(platform: Platform) -> None:
+    size = 8 << 20
+
+    async def large(asked: Asked) -> Answer:
+        return envelope("y" * size)
+
+    replica = await platform.routed(play=large)
+    client = await platform.client()
+    client.pause()
+    await client.write(call("joe/echo", key=platform.key) * 6)
+    [connection] = await eventually(lambda: list(platform.gateway.clients))
+    seen = []
+
+    def settled() -> bool:
+        seen.append((connection.transport.get_write_buffer_size(), len(replica.calls)))
+        return len(seen) > 20 and len(set(seen[-20:])) == 1 and bool(replica.calls)
+
+    await eventually(settled)
+    assert seen[-1][0] < 4 << 20
+    client.resume()
+    for _ in range(6):
+        assert len((await client.read()).result) == size
 
 
 async def test_input_of_all_clients_together_is_bounded(surroundings: Platform) -> None:

@@ -39,7 +39,7 @@ async def main(folder: Path) -> None:
         "secret": secret,
         "processes": int(count),
         "capabilities": capabilities,
-        "left": [pid for pid, name in processes.marked(MARK) if name == job.name],
+        "left": [pid for pid, name in processes.marked(MARK).items() if name == job.name],
     }
     sys.stdout.write(json.dumps(seen))
 

@@ -62,7 +62,7 @@ async def worker_process(
 
 def sandboxed(data_dir: Path) -> list[int]:
     mark = (data_dir / "worker_id").read_text()[:8]
-    return [pid for pid, name in processes.marked(sandbox.MARK) if name.startswith(mark)]
+    return [pid for pid, name in processes.marked(sandbox.MARK).items() if name.startswith(mark)]
 
 
 async def kill_all(data_dir: Path) -> None:

@@ -18,7 +18,6 @@ from libs.common.contracts.replicas import Address, ReplicaState
 from libs.common.hosts import host_id
 from services.worker import processes, sandbox
 from services.worker.environments import artifact_digest
-from services.worker.files import remove
 from tests.service.worker.calling import Refused, call, call_tcp
 from tests.service.worker.places import passable_folder
 from tests.service.worker.platform_double import Platform, Running
@@ -67,7 +66,7 @@ def artifact_of(platform: Platform, code: str = ALGORITHM, *, name: str = "any")
 def sandboxed(worker: Running) -> list[int]:
     """Processes of all of this worker's sandboxes."""
     mark = worker.worker_id[:8]
-    return [pid for pid, name in processes.marked(sandbox.MARK) if name.startswith(mark)]
+    return [pid for pid, name in processes.marked(sandbox.MARK).items() if name.startswith(mark)]
 
 
 def owner_of(pid: int) -> int:
@@ -318,7 +317,7 @@ async def test_a_long_data_folder_is_no_hindrance(tmp_path: Path) -> None:
         assert report.address.unix is not None
         folder = Path(report.address.unix).parents[2]
         assert not folder.is_relative_to(tmp_path)
-    remove(folder)
+    assert not folder.exists()
 
 
 async def test_what_no_replica_uses_makes_room(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def place() -> Iterator[Path]:
     with passable_folder() as folder:
         (folder / "mounts").mkdir()
         yield folder
-        for pid, name in processes.marked(MARK):  # what a failed test left
-            if name == name_in(folder):
+        for pid, name in processes.marked(MARK).items():  # what a failed test left
+            if name.startswith(name_in(folder)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -95,7 +95,7 @@ def own_namespace() -> str:
 
 
 def left(what: Job) -> list[int]:
-    return [pid for pid, name in processes.marked(MARK) if name == what.name]
+    return [pid for pid, name in processes.marked(MARK).items() if name == what.name]
 
 
 async def test_output_and_status_come_through(confinement: Confinement, place: Path) -> None:
@@ -175,6 +175,20 @@ async def test_everything_ends_when_the_launcher_is_killed(confinement: Confinem
         if confinement.mode == "namespaces":
             await eventually(lambda: not left(what))
     assert left(what) == []
+
+
+async def test_ending_one_leaves_others_of_the_same_user_alone(confinement: Confinement, place: Path) -> None:
+    sandbox = sandbox_of(confinement, place)
+    other = job(confinement, place, "echo started; sleep 987", name=f"{name_in(place)}-other")
+    killed = job(confinement, place, "echo started; sleep 987")
+    async with sandbox.running(other) as (process, output):
+        assert await output.readline() == b"started\n"
+        async with sandbox.running(killed) as (launcher, said):
+            assert await said.readline() == b"started\n"
+            launcher.signal(signal.SIGKILL)
+        assert left(killed) == []
+        assert process.running
+        assert left(other)
 
 
 def test_what_is_tied_to_a_process_ends_with_it(confinement: Confinement, place: Path) -> None:
