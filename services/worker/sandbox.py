@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from libs.common import logs
+from services.worker.output_pipe import OutputPipe
 from services.worker.processes import Process, marked, of_user
 from services.worker.settings import SandboxChoice
 
@@ -195,16 +196,12 @@ class Sandbox:
             raise
         finally:
             os.close(writing)
-        output = asyncio.StreamReader(limit=1 << 20)
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(reading, "rb", buffering=0)
-        )
+        pipe = OutputPipe(reading)
         try:
-            yield process, output
+            yield process, pipe.output
         finally:
             await asyncio.shield(self.end(process, job.name, job.uid))
-            transport.close()
+            pipe.close()
 
     async def end(self, process: Process, name: str, uid: int | None, *, patience: float = 3.0) -> None:
         """End a sandbox and everything in it. Raises TimeoutError for what cannot be killed."""
