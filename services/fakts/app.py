@@ -30,13 +30,13 @@ from services.fakts.api import ROUTERS
 from services.fakts.api.discovery import on_refusal
 from services.fakts.audit import Audit
 from services.fakts.context import Context
-from services.fakts.grants import GrantRefused
-from services.fakts.identity import IdentityFeed
-from services.fakts.keys import SigningKeys
+from services.fakts.identity.feed import IdentityFeed
+from services.fakts.identity.passwords import Attempts, Passwords
 from services.fakts.limits import BodyLimit
 from services.fakts.master_key import MasterKey
 from services.fakts.models import FeedEntry, FeedVersion, SigningKey
-from services.fakts.passwords import Attempts, Passwords
+from services.fakts.oauth.grants import GrantRefused
+from services.fakts.oauth.keys import SigningKeys
 from services.fakts.settings import FaktsSettings
 
 log = logs.get(__name__)

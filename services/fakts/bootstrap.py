@@ -16,12 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.common import logs
 from libs.common.contracts.identity import FULL_PERMISSIONS
 from libs.common.problems import Invalid
-from services.fakts import accounts, api_keys, locks, mandates
-from services.fakts.accounts import Profile
-from services.fakts.api_keys import NewKey
+from services.fakts import locks
 from services.fakts.context import Context
 from services.fakts.fields import legal_name
+from services.fakts.identity import accounts, api_keys
+from services.fakts.identity.accounts import Profile
+from services.fakts.identity.api_keys import NewKey
 from services.fakts.models import Account, User
+from services.fakts.preflight import mandates
 
 log = logs.get(__name__)
 

@@ -11,11 +11,11 @@ from libs.common.auth import TokenVerifier
 from libs.common.db import Database
 from libs.common.feed import FeedPublisher
 from services.fakts.audit import Audit
-from services.fakts.identity import IdentityFeed
-from services.fakts.keys import SigningKeys
+from services.fakts.identity.feed import IdentityFeed
+from services.fakts.identity.passwords import Attempts, Passwords
 from services.fakts.master_key import MasterKey
+from services.fakts.oauth.keys import SigningKeys
 from services.fakts.origin import Origin, origin_of
-from services.fakts.passwords import Attempts, Passwords
 from services.fakts.settings import FaktsSettings
 
 

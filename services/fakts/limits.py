@@ -7,8 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from libs.common import web
 from libs.common.problems import TooLarge
 from services.fakts.api.discovery import refusal
-from services.fakts.discovery import TOKEN_PATH
-from services.fakts.grants import GrantRefused
+from services.fakts.oauth.discovery import TOKEN_PATH
+from services.fakts.oauth.grants import GrantRefused
 
 MAX_BODY = 256 * 1024
 

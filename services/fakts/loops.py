@@ -9,9 +9,12 @@ from uuid import UUID
 from libs.common import db
 from libs.common.contracts.joining import Alias, InstanceOffer
 from libs.common.loops import Loop
-from services.fakts import api_keys, clients, instances, locks
+from services.fakts import locks
 from services.fakts.context import Context
-from services.fakts.grants import OWN_SERVICE
+from services.fakts.identity import api_keys
+from services.fakts.oauth import clients
+from services.fakts.oauth.grants import OWN_SERVICE
+from services.fakts.preflight import instances
 
 _KEYS_EVERY, _PURGE_EVERY = 30.0, 60.0
 

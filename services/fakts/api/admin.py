@@ -12,12 +12,13 @@ from libs.common import web
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.problems import NotFound
-from services.fakts import accounts, api_keys, locks, organizations
+from services.fakts import locks
 from services.fakts.api.keys import KeyLabel, LegalPermissions, render
 from services.fakts.api.paging import CursorPage, cursored
-from services.fakts.api_keys import NewKey
 from services.fakts.context import Ctx
 from services.fakts.fields import Expiry
+from services.fakts.identity import accounts, api_keys, organizations
+from services.fakts.identity.api_keys import NewKey
 from services.fakts.models import Account, Organization, User
 
 router = web.router(admin_only, prefix="/admin/v1")

@@ -14,12 +14,13 @@ from libs.common.auth import Caller, admin_only
 from libs.common.contracts.joining import SERVICE_PREFIX, Alias
 from libs.common.db import Session
 from libs.common.problems import Invalid
-from services.fakts import instances, locks, mandates
+from services.fakts import locks
 from services.fakts.api.paging import CursorPage, cursored
 from services.fakts.context import Ctx
 from services.fakts.fields import Expiry, Label, Plain
-from services.fakts.mandates import NewMandate
 from services.fakts.models import Instance, Mandate
+from services.fakts.preflight import instances, mandates
+from services.fakts.preflight.mandates import NewMandate
 
 router = web.router(admin_only, prefix="/admin/v1")
 

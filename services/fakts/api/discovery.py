@@ -12,9 +12,9 @@ from fastapi.responses import JSONResponse
 from libs.common import web
 from libs.common.auth import public
 from libs.common.db import Session
-from services.fakts import discovery, grants
 from services.fakts.context import Ctx, RequestOrigin
-from services.fakts.grants import GrantRefused
+from services.fakts.oauth import discovery, grants
+from services.fakts.oauth.grants import GrantRefused
 
 _MAX_FIELDS = 50
 _FORM = "application/x-www-form-urlencoded"

@@ -13,11 +13,11 @@ from libs.common.contracts.feeds import FeedPage
 from libs.common.contracts.identity import IDENTITY_FEED, Account
 from libs.common.feed import MAX_WAIT
 from libs.common.problems import Unauthenticated
-from services.fakts import accounts
 from services.fakts.context import Ctx
 from services.fakts.fields import Plain
-from services.fakts.identity import account_body
-from services.fakts.passwords import MAX_LENGTH
+from services.fakts.identity import accounts
+from services.fakts.identity.feed import account_body
+from services.fakts.identity.passwords import MAX_LENGTH
 
 router = web.router(service_only, prefix="/internal")
 

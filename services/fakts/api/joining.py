@@ -15,11 +15,12 @@ from libs.common.contracts.joining import SERVICE_PREFIX, InstanceLease, Instanc
 from libs.common.db import Session
 from libs.common.directory import credential
 from libs.common.problems import Forbidden, Invalid, Unauthenticated
-from services.fakts import clients, instances
 from services.fakts.context import Ctx
-from services.fakts.discovery import BASE_PATH
 from services.fakts.fields import check_json
-from services.fakts.manifests import MAX_REQUIREMENTS
+from services.fakts.oauth import clients
+from services.fakts.oauth.discovery import BASE_PATH
+from services.fakts.preflight import instances
+from services.fakts.preflight.manifests import MAX_REQUIREMENTS
 
 MAX_ALIASES = 32
 

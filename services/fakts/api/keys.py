@@ -12,14 +12,15 @@ from libs.common import web
 from libs.common.auth import Caller, account_only, admin_only, manager_only
 from libs.common.contracts.identity import Permissions, Principal
 from libs.common.db import Session
-from services.fakts import api_keys, locks
+from services.fakts import locks
 from services.fakts.api import organizations, users
 from services.fakts.api.paging import Asked, MarkedPage, marked
-from services.fakts.api_keys import NewKey
 from services.fakts.context import Context, Ctx
 from services.fakts.fields import Expiry, Plain
+from services.fakts.identity import api_keys
+from services.fakts.identity.api_keys import NewKey
+from services.fakts.identity.permissions import is_acl_entry
 from services.fakts.models import Account, ApiKey
-from services.fakts.permissions import is_acl_entry
 
 readers = web.router(account_only)
 writers = web.router(manager_only)

@@ -13,13 +13,14 @@ from libs.common.auth import Caller, account_only, admin_only, manager_only
 from libs.common.contracts.identity import MemberRole, Principal, Role
 from libs.common.db import Session
 from libs.common.problems import Forbidden, Invalid, NotFound
-from services.fakts import accounts, locks, organizations
+from services.fakts import locks
 from services.fakts.api import users
 from services.fakts.api.paging import MarkedPage, marked
 from services.fakts.context import Ctx, RequestOrigin
 from services.fakts.fields import Email, ExternalName, Label, Url, legal_name, required
+from services.fakts.identity import accounts, organizations
+from services.fakts.identity.organizations import Profile
 from services.fakts.models import Organization, User
-from services.fakts.organizations import Profile
 from services.fakts.origin import Origin
 
 administration = web.router(admin_only)

@@ -12,11 +12,12 @@ from libs.common.auth import Caller, account_only, admin_only
 from libs.common.contracts.identity import Principal
 from libs.common.db import Session
 from libs.common.problems import Invalid, NotFound
-from services.fakts import accounts, locks
-from services.fakts.accounts import Profile
+from services.fakts import locks
 from services.fakts.api.paging import MarkedPage, marked
 from services.fakts.context import Ctx, RequestOrigin
 from services.fakts.fields import Email, Label, legal_name, required
+from services.fakts.identity import accounts
+from services.fakts.identity.accounts import Profile
 from services.fakts.models import User
 from services.fakts.origin import Origin
 

@@ -9,8 +9,10 @@ from uuid import uuid4
 from sqlalchemy import delete, select, update
 
 from libs.common import db
-from services.fakts import clients, instances, loops
+from services.fakts import loops
 from services.fakts.models import Client, Instance
+from services.fakts.oauth import clients
+from services.fakts.preflight import instances
 from tests.service.fakts.running import JOIN_TOKEN, RunningFakts, running, settings_for
 from tests.service.fakts.test_mandates import SERVICE, deep, needs
 from tests.support.eventually import eventually

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from libs.common.problems import TooMany
-from services.fakts.passwords import Attempts
+from services.fakts.identity.passwords import Attempts
 
 
 class Clock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from libs.common.contracts.joining import Instance, Requirement
-from services.fakts.composition import compose
+from services.fakts.preflight.composition import compose
 
 OFFERED = {"a": [Instance(service="a", identifier="1"), Instance(service="a", identifier="2")]}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from libs.common.contracts.identity import FULL_PERMISSIONS, Permissions
-from services.fakts.permissions import excess, is_acl_entry
+from services.fakts.identity.permissions import excess, is_acl_entry
 
 
 def may(*flags: str, **more: object) -> Permissions:

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.common import db
 from libs.common.contracts import joining
 from libs.common.contracts.joining import Alias, InstanceOffer, Requirement
-from services.fakts.composition import Composition, compose
 from services.fakts.models import Instance
+from services.fakts.preflight.composition import Composition, compose
 
 KEEP_LAPSED = timedelta(minutes=10)
 """How long a lapsed instance stays in administrators' lists."""

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts.identity import MemberRole, Role
 from libs.common.problems import Conflict, Invalid, NotFound
-from services.fakts import accounts, api_keys
-from services.fakts.identity import IdentityFeed
+from services.fakts.identity import accounts, api_keys
+from services.fakts.identity.feed import IdentityFeed
 from services.fakts.models import Membership, Organization, OrganizationType, User
 
 NOT_FOUND, EXISTS, NEEDS_OWNER = 3100, 3101, 3102

@@ -20,9 +20,9 @@ from libs.common import db
 from libs.common.contracts.identity import Permissions
 from libs.common.directory import key_hash
 from libs.common.problems import Conflict, Forbidden, Invalid, NotFound
-from services.fakts.identity import IdentityFeed
+from services.fakts.identity.feed import IdentityFeed
+from services.fakts.identity.permissions import excess
 from services.fakts.models import Account, ApiKey, User
-from services.fakts.permissions import excess
 
 _FORM = re.compile(r"sim[A-Za-z0-9+/]{24}1")
 _RANDOM_BYTES = 18

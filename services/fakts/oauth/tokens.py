@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.fakts.keys import SigningKeys
+from services.fakts.oauth.keys import SigningKeys
 
 AUDIENCE = "constellation"
 

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
 from libs.common.contracts.joining import Manifest
-from services.fakts import locks, mandates, manifests
+from services.fakts import locks
 from services.fakts.models import Client, Instance, Mandate
+from services.fakts.preflight import mandates, manifests
 
 KEEP_SERVICES = timedelta(days=7)
 """How long a service that does not come back is remembered."""

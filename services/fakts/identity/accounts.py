@@ -13,8 +13,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.problems import Conflict, NotFound
-from services.fakts import api_keys
-from services.fakts.identity import IdentityFeed
+from services.fakts.identity import api_keys
+from services.fakts.identity.feed import IdentityFeed
 from services.fakts.models import Account, Membership, User
 
 NOT_FOUND, NAME_TAKEN, EMAIL_TAKEN = 3000, 3003, 3004

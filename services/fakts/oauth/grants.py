@@ -16,12 +16,13 @@ from libs.common.contracts.joining import (
     Manifest,
     SelfDescription,
 )
-from services.fakts import clients, instances, mandates, manifests, tokens
-from services.fakts.composition import Composition
-from services.fakts.configuration import configuration
 from services.fakts.context import Context
 from services.fakts.models import Client, Mandate
+from services.fakts.oauth import clients, tokens
 from services.fakts.origin import Origin
+from services.fakts.preflight import instances, mandates, manifests
+from services.fakts.preflight.composition import Composition
+from services.fakts.preflight.configuration import configuration
 from services.fakts.settings import FaktsSettings
 
 Grant = Callable[[AsyncSession, Context, Mapping[str, str], Origin], Awaitable[dict[str, Any]]]
