@@ -1,0 +1,42 @@
+"""Fakts' tables: accounts and their keys, who and what is part of the platform, and who asks to be."""
+
+from __future__ import annotations
+
+from services.fakts.models.base import AuditEntry, Base, FeedEntry, FeedVersion
+from services.fakts.models.identity import (
+    Account,
+    ApiKey,
+    BrowserSession,
+    Membership,
+    Organization,
+    OrganizationType,
+    UpstreamIdentity,
+    User,
+)
+from services.fakts.models.oauth import AuthorizationCode, Client, Login, RefreshToken, SigningKey
+from services.fakts.models.preflight import Approval, Instance, Mandate, RedeemToken, Rule
+
+__all__ = [
+    "Account",
+    "ApiKey",
+    "Approval",
+    "AuditEntry",
+    "AuthorizationCode",
+    "Base",
+    "BrowserSession",
+    "Client",
+    "FeedEntry",
+    "FeedVersion",
+    "Instance",
+    "Login",
+    "Mandate",
+    "Membership",
+    "Organization",
+    "OrganizationType",
+    "RedeemToken",
+    "RefreshToken",
+    "Rule",
+    "SigningKey",
+    "UpstreamIdentity",
+    "User",
+]
