@@ -291,9 +291,9 @@ class Call:
         ).encode("latin-1")
 
     def _token(self, admission: Admission, seconds: float) -> str:
-        """The header line with which the algorithm can act for the caller, if it may."""
+        """The header line with which the algorithm can act for the caller."""
         algorithm, tokens = admission.target.algorithm, self._calls.tokens
-        if tokens is None or not algorithm.pipeline_enabled:
+        if tokens is None:
             return ""
         caller = admission.caller
         claims = caller.claims
@@ -305,6 +305,7 @@ class Call:
             depth=claims.depth + 1 if claims is not None else 1,
             expires=int(time.time() + seconds + self._calls.grace) + 1,
             algorithm=algorithm.id_text,
+            may_chain=algorithm.pipeline_enabled,
         )
         return f"{CALLER}: {token}\r\n"
 

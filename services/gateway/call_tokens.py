@@ -57,7 +57,16 @@ class CallTokens:
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key.ljust(_BLOCK, b"\0")))
 
     def mint(
-        self, *, account: str, key: str, root: str, parent: str, depth: int, expires: int, algorithm: str
+        self,
+        *,
+        account: str,
+        key: str,
+        root: str,
+        parent: str,
+        depth: int,
+        expires: int,
+        algorithm: str,
+        may_chain: bool = True,
     ) -> str:
         """A token with these claims (see CallClaims)."""
         claims = {
@@ -68,7 +77,7 @@ class CallTokens:
             "d": depth,
             "e": expires,
             "s": algorithm,
-            "w": True,
+            "w": may_chain,
         }
         body = _encode(orjson.dumps(claims))
         return (b"cat.%b.%b" % (body, _encode(self._mac(body)))).decode()
