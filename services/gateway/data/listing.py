@@ -7,8 +7,7 @@
 
 from __future__ import annotations
 
-import binascii
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -91,8 +90,8 @@ def _page(kind: str, entries: Sequence[dict[str, Any]], names: Sequence[str], li
 def _name(marker: str) -> str:
     """The name of the last entry before the page."""
     try:
-        name = urlsafe_b64decode(marker.encode() + b"=" * (-len(marker) % 4)).decode()
-    except (binascii.Error, UnicodeError):
+        name = b64decode(marker + "=" * (-len(marker) % 4), altchars=b"-_", validate=True).decode()
+    except ValueError:
         name = "\0"
     if "\0" in name:
         raise Invalid(f"'{marker[:80]}' is no marker of a listing", code=_BAD_MARKER)
