@@ -20,8 +20,9 @@ from services.gateway.options import MAX_TIMEOUT
 
 SESSION_AT_MOST = timedelta(seconds=MAX_TIMEOUT + 300)
 """No call takes longer."""
-STILL_READ = timedelta(seconds=60)
-"""How long the bytes of a file that was removed or replaced stay: somebody may just have looked it up."""
+STILL_READ = timedelta(minutes=10)
+"""How long the bytes of a file that was removed or replaced stay: somebody may just have looked it up, and a backup of
+the index may be older than that of the bytes."""
 
 
 async def find(session: AsyncSession, asked: Asked, wanted: Access) -> Collection | None:

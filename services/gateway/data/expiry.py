@@ -49,7 +49,7 @@ class Expiry:
             pass
 
     async def _end_sessions(self, session: AsyncSession, now: datetime) -> None:
-        mine = Collection.name.startswith(session_collection(self._calls.id_prefix), autoescape=True)
+        mine = Collection.name.startswith(session_collection(self._calls.id_prefix))
         query = select(Collection.id, Collection.name).where(or_(mine, Collection.expires_at < now))
         found = (await session.execute(query.with_for_update(skip_locked=True))).all()
         # Asked after the rows were read: a call whose session has a row has begun by now.

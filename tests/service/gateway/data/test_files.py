@@ -106,6 +106,26 @@ async def test_what_does_not_arrive_whole_leaves_nothing_and_what_was_there_stay
     assert [file["filename"] for file in (await hosted.ask("GET", ".my/c")).json()["files"]] == ["f"]
 
 
+async def test_a_store_that_fails_is_told_and_leaves_what_was_there(hosted: Hosted) -> None:
+    await hosted.make("c")
+    await hosted.ask("PUT", ".my/c/f", content=b"before")
+    place, aside = hosted.folder / "data", hosted.folder / "aside"
+    place.rename(aside)
+    place.write_bytes(b"a file where the folder should be")
+    refused = await hosted.ask("PUT", ".my/c/f", 503, content=b"x")
+    assert "object store" in refused.json()["error"]["message"]
+    assert int(refused.headers["retry-after"]) > 0
+    place.unlink()
+    aside.rename(place)
+    assert (await hosted.ask("GET", ".my/c/f")).content == b"before"
+    [name] = hosted.stored()
+    (place / name[:2] / name).unlink()
+    lost = await hosted.ask("GET", ".my/c/f", 500)
+    assert "not where they should be" in lost.json()["error"]["message"]
+    await hosted.ask("PUT", ".my/c/f", content=b"again")
+    assert (await hosted.ask("GET", ".my/c/f")).content == b"again"
+
+
 async def test_many_write_the_same_file_and_one_of_them_is_it(hosted: Hosted) -> None:
     await hosted.make("c")
     contents = [b"%d" % n * 1000 for n in range(10, 22)]

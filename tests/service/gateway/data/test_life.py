@@ -117,7 +117,7 @@ async def test_what_is_over_goes_and_its_bytes_a_little_later(hosted: Hosted, in
     part.write_bytes(b"half")
     await expiry.once()
     assert len(hosted.stored()) == 7
-    ahead = timedelta(minutes=2)
+    ahead = timedelta(minutes=11)
     await expiry.once()
     assert len(hosted.stored()) == 5
     # The session is of a call that no living gateway knows.
