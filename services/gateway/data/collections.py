@@ -21,8 +21,8 @@ from services.gateway.options import MAX_TIMEOUT
 SESSION_AT_MOST = timedelta(seconds=MAX_TIMEOUT + 300)
 """No call takes longer."""
 STILL_READ = timedelta(minutes=10)
-"""How long the bytes of a file that was removed or replaced stay: somebody may just have looked it up, and a backup of
-the index may be older than that of the bytes."""
+"""How long the bytes of a file that was removed or replaced stay: somebody may just have looked it up, or a backup
+has the index as it was, and comes to the bytes later."""
 
 
 async def find(session: AsyncSession, asked: Asked, wanted: Access) -> Collection | None:
