@@ -10,6 +10,12 @@ from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQ
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Note how the run ended, beside the names of what failed: `.ci/failed.py` reads both."""
+    if not hasattr(session.config, "workerinput") and session.config.cache is not None:
+        session.config.cache.set("constellation/exit_status", int(exitstatus))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One PostgreSQL server for the whole run. Tests take databases of their own from it."""

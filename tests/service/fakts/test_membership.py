@@ -28,7 +28,7 @@ async def test_a_service_joins_finds_fakts_follows_the_feed_and_renews_its_token
 ) -> None:
     listener = bound()
     port = listener.getsockname()[1]
-    given = settings_for(fakts_url, tmp_path, port=port, advertise_host="127.0.0.1", lease_seconds=1.0)
+    given = settings_for(fakts_url, tmp_path, port=port, advertise_host="127.0.0.1", lease_seconds=3.0)
     async with serving(create_app(given), listener) as url, httpx.AsyncClient() as http:
         join = partial(membership, http, fakts_url=url, token=JOIN_TOKEN, version="1")
         async with join(identifier="constellation.deployer", requires=("fakts", "registry")) as one:
@@ -39,7 +39,7 @@ async def test_a_service_joins_finds_fakts_follows_the_feed_and_renews_its_token
             directory = Directory()
             follower = FeedFollower("identity", FeedClient(http, one, "fakts", "identity").fetch, directory.apply)
             async with tasks(follower.run()):
-                await asyncio.wait_for(follower.ready.wait(), 10)
+                await asyncio.wait_for(follower.ready.wait(), 60)
                 assert directory.accounts["admin"].staff
             principal = await Authenticator(TokenVerifier(one.jwks), directory).authenticate(
                 f"Bearer {await one.token()}"
@@ -59,7 +59,7 @@ async def test_a_service_joins_finds_fakts_follows_the_feed_and_renews_its_token
                 assert two.urls("deployer") == ["http://127.0.0.1:2"]
 
                 before_renewal = one._last_lease
-                await eventually(lambda: one._last_lease > before_renewal + 1.0)
+                await eventually(lambda: one._last_lease > before_renewal + 3.0)
                 await two.offer(Alias(id="g", host="127.0.0.1", port=3))
                 assert two.urls("deployer") == ["http://127.0.0.1:2"]
         async with join(identifier="constellation.gateway", requires=("deployer",)) as three:
