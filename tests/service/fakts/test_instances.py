@@ -42,9 +42,8 @@ async def test_an_instance_is_in_answers_while_its_lease_lasts_and_again_when_it
         assert lease["lease_seconds"] == 60.0
         assert await known_to(fakts, headers, gateway, of="worker") == [worker]
         async with fakts.context.database.transaction() as session:
-            a_minute = timedelta(seconds=60)
-            earlier = update(Instance).where(Instance.name == worker)
-            await session.execute(earlier.values(lease_until=Instance.lease_until - a_minute))
+            lapsed = db.now() - timedelta(seconds=1)
+            await session.execute(update(Instance).where(Instance.name == worker).values(lease_until=lapsed))
         assert await known_to(fakts, headers, gateway, of="worker") == []
         await fakts.ask("PUT", path, 200, json=offered("worker"), headers=worker_headers)
         assert await known_to(fakts, headers, gateway, of="worker") == [worker]
