@@ -124,7 +124,7 @@ async def deploying(
     stack: AsyncExitStack, fakts: FaktsDouble, registry: RegistryDouble, data_dir: Path
 ) -> AsyncIterator[Platform]:
     bus = await stack.enter_async_context(MemoryBus())
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=60))
     listener = bound()
     settings = DeployerSettings(
         fakts_url=fakts.url,

@@ -152,7 +152,7 @@ async def test_a_replica_whose_runner_dies_is_reported_with_its_last_words(tmp_p
         await call(report, {"print": "famous last words"})
         log = worker.url + f"/internal/replicas/{replica}/log"
         token = {"authorization": f"Bearer {platform.fakts.service_token('deployer')}"}
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
 
             async def printed() -> bool:
                 return "famous last words" in (await http.get(log, headers=token)).text
@@ -299,7 +299,7 @@ async def test_a_deployer_that_is_away_changes_nothing(tmp_path: Path) -> None:
         await platform.wake(worker)
         report = await platform.until(replica, READY)
         platform.deployer_is_up = False
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
 
             async def unready() -> bool:
                 return (await http.get(worker.url + "/readyz")).status_code == 503
@@ -456,7 +456,7 @@ async def test_metrics_have_no_ids(tmp_path: Path) -> None:
         replica = platform.order(artifact_of(platform), name="any")
         await platform.wake(worker)
         await platform.until(replica, READY)
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             text = (await http.get(worker.url + "/metrics")).text
         assert 'constellation_worker_replicas{state="ready"} 1.0' in text
         assert str(replica) not in text
