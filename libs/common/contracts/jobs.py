@@ -8,6 +8,7 @@ from uuid import UUID
 from libs.common.contracts.messages import Message
 
 BUILD_QUEUE = "build"
+DEPLOY_QUEUE = "deployer"
 
 
 def worker_queue(worker_id: str) -> str:
@@ -33,3 +34,13 @@ class OrdersChanged(Message):
     worker_id: str
     replica_ids: tuple[UUID, ...] = ()
     """Those that changed, for the log."""
+
+
+class LaunchChanged(Message):
+    """What a launch should run changed. To `DEPLOY_QUEUE`, from the registry; any deployer takes it."""
+
+    kind: ClassVar[str] = "launch.changed"
+    version: ClassVar[int] = 1
+
+    launch_id: UUID
+    deployment_id: UUID
