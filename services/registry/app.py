@@ -25,7 +25,7 @@ def create_app(settings: RegistrySettings, *, bus: Bus | None = None) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        joining = runtime(app, settings, name="registry", requires=(), bus=bus, migrations=MIGRATIONS)
+        joining = runtime(app, settings, name="registry", requires=("deployer",), bus=bus, migrations=MIGRATIONS)
         async with joining as joined:
             registry = Registry.open(settings, joined)
             app.state.registry = registry

@@ -26,7 +26,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from libs.common import db
 from libs.common.contracts.builds import BuildState
 from libs.common.contracts.catalog import Callability, Language
+from libs.common.contracts.launches import OrderAction
 from libs.common.feed import FeedEntryColumns, FeedVersionColumns
+from libs.common.idempotency import AnsweredColumns
 from libs.common.lease import Leased
 
 
@@ -218,3 +220,98 @@ class AuditEntry(Base):
     subject: Mapped[str] = mapped_column(Text)
     outcome: Mapped[str] = mapped_column(String(16))
     detail: Mapped[str | None] = mapped_column(Text)
+
+
+class Answered(AnsweredColumns, Base):
+    __tablename__ = "answered"
+
+
+class Satellite(Base):
+    """A group of algorithms that is launched together. Who changes it, or launches of it, locks its row first."""
+
+    __tablename__ = "satellites"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str] = mapped_column(String(100))
+    version: Mapped[int] = mapped_column(default=1)
+    """The newest one."""
+    created_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    created_by: Mapped[str] = mapped_column(String(64))
+    updated_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    removed_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
+    """The row stays for what still runs."""
+
+
+Index("uq_satellites_name", func.lower(Satellite.name), unique=True, postgresql_where=Satellite.removed_at.is_(None))
+
+
+class AcceptedKeys(Base):
+    """A set of API keys, kept once for all satellite versions that accept just these."""
+
+    __tablename__ = "accepted_keys"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    keys: Mapped[dict[str, str]] = mapped_column(JSONB)
+    """SHA-256 of each key, with the name of the account it acts for."""
+
+
+class SatelliteVersion(Base):
+    """What a satellite is from one edit to the next. Never changes."""
+
+    __tablename__ = "satellite_versions"
+
+    satellite_id: Mapped[UUID] = mapped_column(ForeignKey("satellites.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    entries: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    """Of `contracts/launches.py` LaunchEntry."""
+    keys: Mapped[str] = mapped_column(ForeignKey("accepted_keys.digest"))
+    created_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    created_by: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (Index("ix_satellite_versions_entries", "entries", postgresql_using="gin"),)
+
+
+class Launch(Base):
+    """A launch instance: which version of a satellite should run where. Changing it changes nothing that runs."""
+
+    __tablename__ = "launches"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    satellite_id: Mapped[UUID] = mapped_column(ForeignKey("satellites.id"))
+    satellite_version: Mapped[int]
+    name: Mapped[str] = mapped_column(String(100))
+    description: Mapped[str] = mapped_column(Text)
+    target: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    created_by: Mapped[str] = mapped_column(String(64))
+    updated_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    removed_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
+
+
+Index(
+    "uq_launches_name",
+    Launch.satellite_id,
+    func.lower(Launch.name),
+    unique=True,
+    postgresql_where=Launch.removed_at.is_(None),
+)
+
+
+class Order(Base):
+    """That a launch be deployed or stopped: what somebody asked, when. The newest one of a launch counts."""
+
+    __tablename__ = "orders"
+
+    deployment_id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    launch_id: Mapped[UUID] = mapped_column(ForeignKey("launches.id"))
+    number: Mapped[int]
+    action: Mapped[OrderAction] = mapped_column(_values(OrderAction))
+    satellite_version: Mapped[int]
+    target: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    paused: Mapped[bool] = mapped_column(default=False)
+    promoted_from: Mapped[UUID | None]
+    """The launch whose version this one took over."""
+    by: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+
+    __table_args__ = (UniqueConstraint("launch_id", "number"),)

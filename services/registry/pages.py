@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from libs.common.problems import Invalid
 
@@ -60,6 +61,11 @@ def text(part: Any) -> str:
     if not isinstance(part, str) or "\0" in part:
         raise ValueError("not text")
     return part
+
+
+def identifier(part: Any) -> UUID:
+    """A part of a marker that is an id. Raises ValueError."""
+    return UUID(str(part))
 
 
 def _limit(text: str | None) -> int:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
+from libs.common import idempotency, logs
 from libs.common.blobs import Blobs
+from libs.common.clients.deployer import DeployerClient
 from libs.common.clients.fakts import FaktsClient
-from libs.common.db import Database
+from libs.common.contracts.launches import LaunchStatus
+from libs.common.db import Database, now
 from libs.common.feed import FeedPublisher
 from libs.common.loops import Loop
+from libs.common.problems import Unavailable
 from libs.common.service import Runtime
 from services.registry.algorithms import Algorithms
 from services.registry.audit import Audit
@@ -19,13 +25,17 @@ from services.registry.catalog import Catalog
 from services.registry.compilations import Compilations
 from services.registry.git_backend import Limits
 from services.registry.git_process import Git
-from services.registry.models import FeedEntry, FeedVersion
+from services.registry.launches import Launches
+from services.registry.models import Answered, FeedEntry, FeedVersion
 from services.registry.pushes import Pushes
 from services.registry.repositories import Repositories
+from services.registry.satellites import Satellites
 from services.registry.secrets import Cipher, Secrets
 from services.registry.settings import MIB, RegistrySettings
 from services.registry.signals import Signals
 from services.registry.versions import Versions
+
+log = logs.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,9 @@ class Registry:
     compilations: Compilations
     versions: Versions
     secrets: Secrets
+    satellites: Satellites
+    launches: Launches
+    deployer: DeployerClient
 
     @classmethod
     def open(cls, settings: RegistrySettings, runtime: Runtime) -> Registry:
@@ -88,6 +101,9 @@ class Registry:
             compilations=Compilations(database, repositories, builds, signals, seconds=settings.compile_seconds),
             versions=Versions(catalog, audit),
             secrets=Secrets(Cipher(configuration.secrets_key), catalog, audit),
+            satellites=Satellites(audit, runtime.directory),
+            launches=Launches(audit, publisher, runtime.bus),
+            deployer=DeployerClient(runtime.http, runtime.member),
         )
 
     def loops(self) -> list[Loop]:
@@ -100,6 +116,18 @@ class Registry:
             Loop("records", self._purge_records, every=300.0),
         ]
 
+    async def launch_statuses(self, ids: Sequence[UUID]) -> dict[UUID, LaunchStatus] | None:
+        """How launches are doing, by id; None when no deployer answers."""
+        if not ids:
+            return {}
+        try:
+            return await self.deployer.launches(ids)
+        except Unavailable as fault:
+            log.warning("launches_not_known", reason=fault.detail)
+            return None
+
     async def _purge_records(self) -> None:
         await self.calls.purge(self.settings.keep_calls_days)
         await self.audit.purge(self.settings.keep_audit_days)
+        async with self.database.transaction() as session:
+            await idempotency.purge(session, Answered, now())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -69,3 +69,9 @@ def _present(algorithm: Algorithm | None) -> Algorithm:
     if algorithm is None:
         raise NoSuchAlgorithm
     return algorithm
+
+
+async def exists_ignoring_case(session: AsyncSession, owner: str, name: str) -> bool:
+    """Is there an algorithm of that name, however its letters are written?"""
+    same = (func.lower(Algorithm.owner) == owner.lower()) & (func.lower(Algorithm.name) == name.lower())
+    return bool((await session.execute(select(exists().where(same)))).scalar_one())

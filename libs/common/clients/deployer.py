@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from uuid import UUID
+
 from libs.common.clients.base import ServiceClient
+from libs.common.contracts.launches import LaunchStatus
 from libs.common.contracts.replicas import DemandReport, WorkerOrders, WorkerReport
 
 
@@ -12,6 +16,13 @@ class DeployerClient(ServiceClient):
     async def report_demand(self, report: DemandReport) -> None:
         """Say which revisions are called. Idempotent: the newest report counts."""
         await self._ask("POST", "/internal/demand", json=report.model_dump(mode="json"), timeout=5.0)
+
+    async def launches(self, ids: Collection[UUID]) -> dict[UUID, LaunchStatus]:
+        """How launches are doing; those of which no order has arrived are left out."""
+        body = {"ids": [str(one) for one in ids]}
+        answer = await self._ask("POST", "/internal/launches", json=body, timeout=3.0)
+        statuses = [LaunchStatus.model_validate(one) for one in answer.json()["launches"]]
+        return {status.launch_id: status for status in statuses}
 
     async def report_worker(self, worker_id: str, report: WorkerReport) -> WorkerOrders:
         """Say what runs on a node; the answer says what should."""

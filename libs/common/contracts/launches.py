@@ -25,7 +25,9 @@ LAUNCHED_FEED = "launched"
 LAUNCH_PREFIX = "launch:"
 KEYS_PREFIX = "keys:"
 MAX_REPLICAS = 1000
-VANITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,38}[A-Za-z0-9_])?/[A-Za-z0-9](?:[A-Za-z0-9_-]{0,38}[A-Za-z0-9_])?")
+VANITY = re.compile(
+    r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,38}[A-Za-z0-9_])?/[A-Za-z0-9](?:[A-Za-z0-9_-]{0,38}[A-Za-z0-9_])?"
+)
 """A vanity URL: `word/word`, letters, digits, `_` and inner `-`, at most 40 characters each."""
 
 
@@ -172,3 +174,35 @@ def entry_id(launch_id: UUID, vanity_url: str) -> UUID:
 def follows(old: LaunchState, new: LaunchState) -> bool:
     """May a deployment go from one state to the other?"""
     return new is old or new in LAUNCH_TRANSITIONS[old]
+
+
+class EntryStatus(Wire):
+    """One entry of a launch as it runs."""
+
+    vanity_url: str
+    algorithm: str
+    desired: int
+    ready: int = 0
+    starting: int = 0
+    draining: int = 0
+    reason: str | None = None
+    """Why fewer are ready than should be."""
+
+
+class LaunchStatus(Wire):
+    """What the deployer makes of a launch's newest order."""
+
+    launch_id: UUID
+    deployment_id: UUID
+    number: int
+    state: LaunchState
+    satellite_version: int
+    """That the order asks for."""
+    serving_version: int | None = None
+    """That calls are answered by; null while nothing runs."""
+    reason: str | None = None
+    paused: bool = False
+    desired: int = 0
+    ready: int = 0
+    entries: tuple[EntryStatus, ...] = ()
+    changed_at: AwareDatetime

@@ -10,6 +10,8 @@ from services.registry.api import (
     errors,
     git,
     internal,
+    launches,
+    satellites,
     secrets,
     versions,
 )
@@ -24,6 +26,8 @@ ROUTERS = [
     environments.routes,
     admin.routes,
     admin.administrators,
+    satellites.routes,
+    launches.routes,
     internal.routes,
     git.routes,
     algorithms.routes,

@@ -20,6 +20,7 @@ from libs.common.contracts.builds import BuildLog, BuildResult, BuildSpec
 from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.feeds import FeedPage
 from libs.common.contracts.identity import Principal
+from libs.common.contracts.launches import LAUNCHES_FEED
 from libs.common.db import Session
 from libs.common.problems import Forbidden, Invalid, NotFound
 from services.registry.api.requests import Parts
@@ -40,6 +41,13 @@ async def get_catalog(
     parts: Parts, since: int = Query(0, ge=0), epoch: str = "", wait: float = Query(0.0, ge=0, le=60)
 ) -> FeedPage:
     return await parts.publisher.page(CATALOG_FEED, since=since, epoch=epoch, wait=wait)
+
+
+@routes.get(f"/internal/feeds/{LAUNCHES_FEED}")
+async def get_launches(
+    parts: Parts, since: int = Query(0, ge=0), epoch: str = "", wait: float = Query(0.0, ge=0, le=60)
+) -> FeedPage:
+    return await parts.publisher.page(LAUNCHES_FEED, since=since, epoch=epoch, wait=wait)
 
 
 @routes.post(f"{BUILD}/claim")

@@ -1,0 +1,204 @@
+"""Launch instances: `/admin/v1/launches`, and those of one satellite."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict
+
+from libs.common import web
+from libs.common.auth import Caller, admin_only
+from libs.common.db import Session
+from libs.common.idempotency import IdempotencyKey, once
+from services.registry import launches, pages, satellite_views, satellites, views
+from services.registry.api.admin import AskedPage, Word
+from services.registry.api.requests import Parts, body
+from services.registry.launches import LaunchBody, LaunchChange
+from services.registry.models import Answered, Launch, Order, Satellite
+from services.registry.pages import Page, Paging
+from services.registry.registry import Registry
+
+routes = web.router(admin_only, prefix="/admin/v1")
+
+LAUNCH = "/launches/{launch_id:uuid}"
+OF_SATELLITE = "/satellites/{satellite_id:uuid}/launches"
+
+
+class VersionBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    satellite_version: int | None = None
+
+
+class PromotionBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    to: UUID
+    """The launch that takes the version over."""
+
+
+@routes.get("/launches")
+async def list_launches(parts: Parts, session: Session, asked: AskedPage, *, q: Word = None) -> dict[str, Any]:
+    """By name; with `q`, those that have the text in name or description."""
+    paging = Paging.parse(asked.limit, asked.cursor, pages.text, pages.identifier)
+    return await _listing(parts, session, await launches.page(session, paging, satellite_id=None, search=q))
+
+
+@routes.get(OF_SATELLITE)
+async def list_launches_of_satellite(
+    satellite_id: UUID, parts: Parts, session: Session, asked: AskedPage, *, q: Word = None
+) -> dict[str, Any]:
+    row = await satellites.get(session, satellite_id)
+    paging = Paging.parse(asked.limit, asked.cursor, pages.text, pages.identifier)
+    return await _listing(parts, session, await launches.page(session, paging, satellite_id=row.id, search=q))
+
+
+@routes.post(OF_SATELLITE, status_code=201)
+async def create_launch(
+    request: Request, satellite_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    asked = await body(request, LaunchBody)
+
+    async def work() -> dict[str, Any]:
+        row = await parts.launches.create(session, satellite_id, asked, who)
+        return await _document(parts, session, row)
+
+    said = ["POST", request.url.path, asked.model_dump()]
+    return await once(session, Answered, work, actor=who.name, key=key, asked=said)
+
+
+@routes.get(LAUNCH)
+async def get_launch(launch_id: UUID, parts: Parts, session: Session) -> dict[str, Any]:
+    return await _document(parts, session, await launches.get(session, launch_id))
+
+
+@routes.patch(LAUNCH)
+async def change_launch(
+    request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """Changes nothing that runs: `running` says what does, until the launch is deployed again."""
+    asked = await body(request, LaunchChange)
+
+    async def work() -> dict[str, Any]:
+        return await _document(parts, session, await parts.launches.change(session, launch_id, asked, who))
+
+    said = ["PATCH", request.url.path, asked.model_dump(exclude_unset=True)]
+    return await once(session, Answered, work, actor=who.name, key=key, asked=said)
+
+
+@routes.delete(LAUNCH)
+async def remove_launch(launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
+    """Removes the configuration only. `running` says what still runs; stop it with `POST .../stop`, also later."""
+    await parts.launches.remove(session, launch_id, who)
+    return {
+        "removed": str(launch_id),
+        "running": satellite_views.running(launch_id, await parts.launch_statuses([launch_id])),
+    }
+
+
+@routes.get(f"{LAUNCH}/orders")
+async def list_orders(launch_id: UUID, session: Session, asked: AskedPage) -> dict[str, Any]:
+    """What was ordered of the launch, by whom and when, newest first."""
+    page = await launches.orders(session, launch_id, Paging.parse(asked.limit, asked.cursor, pages.number))
+    return views.admin_listing(page, satellite_views.order_document)
+
+
+@routes.post(f"{LAUNCH}/deploy", status_code=202)
+async def deploy(
+    request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """Bring the launch's version, or the one that the body names, to run. The answer is the deployment."""
+    asked = await body(request, VersionBody)
+    return await _ordered(
+        request,
+        session,
+        who.name,
+        key,
+        asked,
+        lambda: parts.launches.deploy(session, launch_id, who, version=asked.satellite_version),
+    )
+
+
+@routes.post(f"{LAUNCH}/stop", status_code=202)
+async def stop(
+    request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """End all that runs of the launch."""
+    return await _ordered(request, session, who.name, key, None, lambda: parts.launches.stop(session, launch_id, who))
+
+
+@routes.post(f"{LAUNCH}/rollback", status_code=202)
+async def roll_back(
+    request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """Deploy the version before, or the one that the body names."""
+    asked = await body(request, VersionBody)
+    return await _ordered(
+        request,
+        session,
+        who.name,
+        key,
+        asked,
+        lambda: parts.launches.roll_back(session, launch_id, who, version=asked.satellite_version),
+    )
+
+
+@routes.post(f"{LAUNCH}/promote", status_code=202)
+async def promote(
+    request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """Deploy the version that runs here with another launch of the satellite: from dev to stage to prod."""
+    asked = await body(request, PromotionBody)
+    return await _ordered(
+        request,
+        session,
+        who.name,
+        key,
+        asked,
+        lambda: parts.launches.promote(session, launch_id, asked.to, who),
+    )
+
+
+@routes.post(f"{LAUNCH}/pause")
+async def pause(launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
+    """Start and end nothing of the launch until it is resumed. Calls go on."""
+    return satellite_views.deployment(await parts.launches.pause(session, launch_id, who, paused=True))
+
+
+@routes.post(f"{LAUNCH}/resume")
+async def resume(launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
+    return satellite_views.deployment(await parts.launches.pause(session, launch_id, who, paused=False))
+
+
+async def _ordered(
+    request: Request,
+    session: Session,
+    actor: str,
+    key: str | None,
+    asked: BaseModel | None,
+    order: Callable[[], Awaitable[Order]],
+) -> dict[str, Any]:
+    async def work() -> dict[str, Any]:
+        return satellite_views.deployment(await order())
+
+    said = ["POST", request.url.path, asked.model_dump(mode="json") if asked is not None else None]
+    return await once(session, Answered, work, actor=actor, key=key, asked=said)
+
+
+async def _document(parts: Registry, session: Session, row: Launch) -> dict[str, Any]:
+    satellite = await session.get_one(Satellite, row.satellite_id)
+    order = await launches.newest_order(session, row.id)
+    statuses = await parts.launch_statuses([row.id]) if order is not None else {}
+    return satellite_views.launch(row, satellite.name, order, statuses)
+
+
+async def _listing(parts: Registry, session: Session, page: Page[Launch]) -> dict[str, Any]:
+    newest = {row.id: await launches.newest_order(session, row.id) for row in page.entries}
+    statuses = await parts.launch_statuses([key for key, order in newest.items() if order is not None])
+    names = {key: (await session.get_one(Satellite, key)).name for key in {row.satellite_id for row in page.entries}}
+    return views.admin_listing(
+        page, lambda row: satellite_views.launch(row, names[row.satellite_id], newest[row.id], statuses)
+    )
