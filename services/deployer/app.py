@@ -11,12 +11,16 @@ from fastapi import FastAPI
 from libs.common import loops, service, web
 from libs.common.bus import Bus
 from libs.common.contracts.catalog import CATALOG_FEED
+from libs.common.contracts.jobs import DEPLOY_QUEUE, LaunchChanged
+from libs.common.contracts.launches import LAUNCHES_FEED
 from libs.common.feed import FeedFollower, FeedPublisher
 from libs.common.service import Runtime
 from services.deployer.api import admin, internal
 from services.deployer.catalog import Catalog
 from services.deployer.gauges import Gauges
 from services.deployer.hints import Hints
+from services.deployer.launch_orders import LaunchOrders
+from services.deployer.launches import Launches
 from services.deployer.loops import Reconciler
 from services.deployer.models import FeedEntry, FeedVersion
 from services.deployer.purge import Purge
@@ -45,7 +49,17 @@ def create_app(settings: DeployerSettings, *, bus: Bus | None = None) -> FastAPI
             follower = await stack.enter_async_context(
                 service.follow(here.http, here.member, "registry", CATALOG_FEED, catalog.apply, settings)
             )
-            background = _assemble(app, settings, here, catalog, follower)
+            orders = LaunchOrders()
+            launches = await stack.enter_async_context(
+                service.follow(here.http, here.member, "registry", LAUNCHES_FEED, orders.apply, settings)
+            )
+            app.state.launch_orders = launches
+            background = _assemble(app, settings, here, catalog, follower, orders)
+
+            async def deploy(_: LaunchChanged) -> None:
+                await launches.refresh()
+
+            await stack.enter_async_context(here.bus.consume(DEPLOY_QUEUE, deploy, accepts=[LaunchChanged]))
             await stack.enter_async_context(loops.running(*background))
             yield
 
@@ -55,7 +69,12 @@ def create_app(settings: DeployerSettings, *, bus: Bus | None = None) -> FastAPI
 
 
 def _assemble(
-    app: FastAPI, settings: DeployerSettings, here: Runtime, catalog: Catalog, follower: FeedFollower
+    app: FastAPI,
+    settings: DeployerSettings,
+    here: Runtime,
+    catalog: Catalog,
+    follower: FeedFollower,
+    orders: LaunchOrders,
 ) -> tuple[loops.Loop, ...]:
     """Put what the routes need on `app.state`; returns the loops to run."""
     assert here.database is not None  # noqa: S101 - the runtime opens one where there are migrations
@@ -63,9 +82,10 @@ def _assemble(
     feeds = FeedPublisher(here.database, FeedVersion, FeedEntry)
     routes = Routes(feeds, grace=timedelta(seconds=settings.pending_grace_seconds))
     hints = Hints(here.bus)
-    reconciler = Reconciler(here.database, catalog, follower, routes, hints, lease=lease)
+    launches = Launches(orders, catalog, feeds)
+    reconciler = Reconciler(here.database, catalog, follower, routes, hints, launches, orders, lease=lease)
     gauges = Gauges(here.database)
-    catalog.on_change = reconciler.loop.wake
+    catalog.on_change = orders.on_change = reconciler.loop.wake
     app.state.feeds = feeds
     app.state.on_drain.append(feeds.release)
     app.state.catalog = catalog

@@ -8,22 +8,39 @@ from uuid import UUID
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.deployer.models import Event, EventKind, Replica
+from services.deployer.models import Deployment, Event, EventKind, Replica
 
 MAX_MESSAGE = 2000
 
 
-def record(session: AsyncSession, at: datetime, kind: EventKind, deployment_id: UUID, message: str) -> None:
+def record_launch(session: AsyncSession, at: datetime, launch_deployment_id: UUID, message: str) -> None:
+    """Something that happened to a launch as a whole."""
+    session.add(
+        Event(launch_deployment_id=launch_deployment_id, at=at, kind=EventKind.LAUNCH, message=message[:MAX_MESSAGE])
+    )
+
+
+def record(session: AsyncSession, at: datetime, kind: EventKind, deployment: Deployment, message: str) -> None:
     """Something that happened to the deployment itself."""
-    event = Event(deployment_id=deployment_id, at=at, kind=kind, message=message[:MAX_MESSAGE])
-    session.add(event)
+    session.add(
+        Event(
+            deployment_id=deployment.id,
+            launch_deployment_id=deployment.launch_deployment_id,
+            at=at,
+            kind=kind,
+            message=message[:MAX_MESSAGE],
+        )
+    )
 
 
-def record_replica(session: AsyncSession, at: datetime, kind: EventKind, replica: Replica, message: str) -> None:
+def record_replica(
+    session: AsyncSession, at: datetime, kind: EventKind, deployment: Deployment, replica: Replica, message: str
+) -> None:
     """Something that happened to one of its replicas."""
     session.add(
         Event(
-            deployment_id=replica.deployment_id,
+            deployment_id=deployment.id,
+            launch_deployment_id=deployment.launch_deployment_id,
             at=at,
             kind=kind,
             replica_id=replica.id,

@@ -101,7 +101,7 @@ def _start(doing: _Execution, start: Start) -> None:
     doing.session.add(row)
     doing.rows.replicas[deployment.id].append(row)
     doing.orders[row.worker_id].append(row.id)
-    events.record_replica(doing.session, doing.now, EventKind.PLACED, row, "is to run on this worker")
+    events.record_replica(doing.session, doing.now, EventKind.PLACED, deployment, row, "is to run on this worker")
 
 
 def _decide(doing: _Execution, row: Deployment, decision: Decision) -> None:
@@ -112,7 +112,7 @@ def _decide(doing: _Execution, row: Deployment, decision: Decision) -> None:
     elif row.pending_since is None:
         row.pending_since = now
     if decision.pending is not None and decision.pending != row.pending_reason:
-        events.record(doing.session, now, EventKind.PENDING, row.id, decision.pending)
+        events.record(doing.session, now, EventKind.PENDING, row, decision.pending)
     row.pending_reason = decision.pending
     if decision.forgive:
         row.failures, row.retry_at, row.last_failure = 0, None, None

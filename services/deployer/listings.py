@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts.replicas import ReplicaState
@@ -37,8 +37,8 @@ async def workers(session: AsyncSession, *, limit: int, cursor: str | None) -> P
     """By id."""
     query = select(Worker).order_by(Worker.id)
     if cursor is not None:
-        query = query.where(Worker.id > _place(cursor, str))
-    return await _page(session, query, limit, lambda row: row.id)
+        query = query.where(Worker.id > place(cursor, str))
+    return await page(session, query, limit, lambda row: row.id)
 
 
 async def worker_usage(session: AsyncSession, ids: Collection[str]) -> dict[str, tuple[int, int]]:
@@ -52,17 +52,25 @@ async def worker_usage(session: AsyncSession, ids: Collection[str]) -> dict[str,
 
 
 async def deployments(
-    session: AsyncSession, *, limit: int, cursor: str | None, algorithm_id: UUID | None, active: bool | None
+    session: AsyncSession,
+    *,
+    limit: int,
+    cursor: str | None,
+    algorithm_id: UUID | None,
+    active: bool | None,
+    launch_id: UUID | None = None,
 ) -> Page[Deployment]:
     """By id. `active` ones are those that are wanted, or have replicas that have not ended yet."""
     query = select(Deployment).order_by(Deployment.id)
     if algorithm_id is not None:
         query = query.where(Deployment.algorithm_id == algorithm_id)
+    if launch_id is not None:
+        query = query.where(Deployment.launch_id == launch_id)
     if active is not None:
         query = query.where(Deployment.due_at.is_not(None) if active else Deployment.due_at.is_(None))
     if cursor is not None:
-        query = query.where(Deployment.id > _place(cursor, UUID))
-    return await _page(session, query, limit, lambda row: str(row.id))
+        query = query.where(Deployment.id > place(cursor, UUID))
+    return await page(session, query, limit, lambda row: str(row.id))
 
 
 async def deployment(session: AsyncSession, deployment_id: UUID) -> Deployment:
@@ -113,9 +121,9 @@ async def replicas(
         if value is not None:
             query = query.where(column == value)
     if cursor is not None:
-        at, key = _place(cursor, _moment_and_id)
+        at, key = place(cursor, moment_and_id)
         query = query.where(tuple_(Replica.created_at, Replica.id) < tuple_(at, key))
-    return await _page(session, query, limit, lambda row: f"{row.created_at.isoformat()} {row.id}")
+    return await page(session, query, limit, lambda row: f"{row.created_at.isoformat()} {row.id}")
 
 
 async def replica(session: AsyncSession, replica_id: UUID) -> Replica:
@@ -127,31 +135,35 @@ async def replica(session: AsyncSession, replica_id: UUID) -> Replica:
 
 
 async def events(session: AsyncSession, deployment_id: UUID, *, limit: int, cursor: str | None) -> Page[Event]:
-    """Newest first."""
-    query = select(Event).where(Event.deployment_id == deployment_id).order_by(Event.id.desc())
+    """Newest first, of a launch's deployment with all its entries."""
+    of_it = or_(Event.deployment_id == deployment_id, Event.launch_deployment_id == deployment_id)
+    query = select(Event).where(of_it).order_by(Event.id.desc())
     if cursor is not None:
-        query = query.where(Event.id < _place(cursor, int))
-    return await _page(session, query, limit, lambda row: str(row.id))
+        query = query.where(Event.id < place(cursor, int))
+    return await page(session, query, limit, lambda row: str(row.id))
 
 
-async def _page(session: AsyncSession, query: Select[R], limit: int, place: Callable[[R], str]) -> Page[R]:
+async def page(session: AsyncSession, query: Select[R], limit: int, at: Callable[[R], str]) -> Page[R]:
+    """A page of a query's rows. `at` says where the page after a row starts."""
     rows: Sequence[Any] = (await session.execute(query.limit(limit + 1))).scalars().all()
     kept = rows[:limit]
-    return Page(kept, _cursor(place(kept[-1])) if len(rows) > limit else None)
+    return Page(kept, _cursor(at(kept[-1])) if len(rows) > limit else None)
 
 
 def _cursor(place: str) -> str:
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 
-def _place(cursor: str, read: Callable[[str], R]) -> R:
+def place(cursor: str, read: Callable[[str], R]) -> R:
+    """Where a cursor says that the page starts. Raises Invalid."""
     try:
         return read(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode())
     except (ValueError, binascii.Error):
         raise Invalid("this cursor did not come from the page before; start without one") from None
 
 
-def _moment_and_id(text: str) -> tuple[datetime, UUID]:
+def moment_and_id(text: str) -> tuple[datetime, UUID]:
+    """A place that is a moment and an id. Raises ValueError."""
     at, _, key = text.partition(" ")
     moment = datetime.fromisoformat(at)
     if moment.tzinfo is None:

@@ -24,6 +24,8 @@ from services.deployer import store
 from services.deployer.catalog import Catalog
 from services.deployer.execution import Rows, carry_out
 from services.deployer.hints import Hints
+from services.deployer.launch_orders import LaunchOrders
+from services.deployer.launches import Launches
 from services.deployer.models import Demand, Deployment, DeploymentKind, Planner
 from services.deployer.plan import plan
 from services.deployer.routes import Routes
@@ -68,6 +70,7 @@ class Reconciler:
 
     Args:
         copy: says whether the catalog is whole, and how new it is.
+        orders: what launches should run. What has not arrived yet changes nothing.
         lease: that of workers.
     """
 
@@ -78,6 +81,8 @@ class Reconciler:
         copy: CatalogCopy,
         routes: Routes,
         hints: Hints,
+        launches: Launches,
+        orders: LaunchOrders,
         *,
         lease: timedelta,
         clock: Callable[[], datetime] = db.now,
@@ -87,6 +92,8 @@ class Reconciler:
         self._copy = copy
         self._routes = routes
         self._hints = hints
+        self._launches = launches
+        self._orders = orders
         self._lease = lease
         self._clock = clock
         self._watch = Watch(lease / 3)
@@ -98,18 +105,19 @@ class Reconciler:
         more of it is at work."""
         if not self._copy.complete:
             return
-        changed = self._catalog.take_changed()
+        changed, ordered = self._catalog.take_changed(), self._orders.take_changed()
         taken = False
         try:
             async with self._database.transaction() as session:
                 now = self._clock()
                 if await self._lead(session, now):
                     touched = await self._touched(session, changed, now)
-                    await self._plan_due(session, touched, now)
+                    await self._plan_due(session, touched, ordered, now)
                     taken = True
         finally:
             if not taken:
                 self._catalog.put_back(changed)
+                self._orders.put_back(ordered)
 
     async def _lead(self, session: AsyncSession, now: datetime) -> bool:
         """Lock the planner's row, which is held until the commit: one plans at a time.
@@ -155,13 +163,15 @@ class Reconciler:
             active.update((await session.execute(query)).scalars())
         return active | warm.keys()
 
-    async def _plan_due(self, session: AsyncSession, touched: set[UUID], now: datetime) -> None:
+    async def _plan_due(self, session: AsyncSession, touched: set[UUID], ordered: set[UUID], now: datetime) -> None:
         watching_since = self._watch.look(now)
         due = await store.due(session, now, watched=now - watching_since >= self._lease)
-        ids = touched.union(due)
-        if not ids:
+        launches = await self._launches.decide(session, ordered, now)
+        ids = touched.union(due, *(one.entry_ids for one in launches))
+        if not (ids or launches):
             return
         deployments = await store.lock(session, ids)
+        await self._launches.carry_out(session, launches, deployments, now)
         await session.execute(delete(Demand).where(Demand.deployment_id.in_(ids), Demand.until < now))
         demanded = await store.demand(session, ids, now)
         rows = Rows(deployments, await store.live_replicas(session, deployments.keys()))
@@ -185,6 +195,8 @@ class Reconciler:
         orders = carry_out(session, self._catalog, rows, made, now)
         await session.flush()
         await self._routes.publish(session, rows.deployments.values(), rows.live(), now)
+        if launches:
+            await self._launches.publish(session)
         if orders:
             after_commit(session, lambda: self._hints.send(orders))
         if len(due) == store.MAX_DUE:

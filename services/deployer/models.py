@@ -1,7 +1,7 @@
 """The deployer's tables: what should run, what runs, and where.
 
-Whoever changes rows locks them in this order: worker, deployments by id, their replicas, feed. Then nobody waits in
-a circle.
+Whoever changes rows locks them in this order: worker, launches, deployments by id, their replicas, feed. Then
+nobody waits in a circle.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, Enum, ForeignKey, Identity, Index, String, Text, text
+from sqlalchemy import BigInteger, Enum, ForeignKey, Identity, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from libs.common import db
+from libs.common.contracts.launches import LaunchState
 from libs.common.contracts.replicas import ReplicaState
 from libs.common.feed import FeedEntryColumns, FeedVersionColumns
 from libs.common.lease import Leased
@@ -41,6 +42,8 @@ class FeedEntry(FeedEntryColumns, Base):
 class DeploymentKind(StrEnum):
     ON_DEMAND = "on_demand"
     """A revision that has replicas because it is called. The deployment's id is the revision's."""
+    LAUNCHED = "launched"
+    """One entry of a launch. Its id is made of the launch's and the vanity URL (`contracts/launches.py` entry_id)."""
 
 
 class EventKind(StrEnum):
@@ -51,6 +54,8 @@ class EventKind(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     PENDING = "pending"
+    LAUNCH = "launch"
+    """A launch's deployment changed its state."""
 
 
 class Worker(Base):
@@ -101,6 +106,17 @@ class Deployment(Base):
     pending_since: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
     """Since when a replica waits for a place."""
     pending_reason: Mapped[str | None] = mapped_column(Text)
+    launch_id: Mapped[UUID | None] = mapped_column(index=True)
+    """The launch that it is an entry of."""
+    launch_deployment_id: Mapped[UUID | None]
+    """The launch's deployment that last set it."""
+    vanity_url: Mapped[str | None] = mapped_column(String(100))
+    replicas: Mapped[int | None]
+    """How many it always has, whether or not it is called; null for one on demand."""
+    labels: Mapped[dict[str, str]] = mapped_column(JSONB, default=dict)
+    """That a worker must carry to take its replicas."""
+    paused: Mapped[bool] = mapped_column(default=False)
+    """Nothing of it is started or ended."""
     route: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """What the feed `routes` says."""
     due_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime, index=True)
@@ -162,14 +178,71 @@ class Event(Base):
     __tablename__ = "events"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"))
+    deployment_id: Mapped[UUID | None] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"))
+    """Null for what happened to a launch as a whole."""
+    launch_deployment_id: Mapped[UUID | None]
     at: Mapped[datetime] = mapped_column(db.UtcDateTime, index=True)
     kind: Mapped[EventKind] = mapped_column(_values(EventKind))
     replica_id: Mapped[UUID | None]
     worker_id: Mapped[str | None] = mapped_column(String(64))
     message: Mapped[str] = mapped_column(Text)
 
-    __table_args__ = (Index("ix_events_deployment_id_id", "deployment_id", "id"),)
+    __table_args__ = (
+        Index("ix_events_deployment_id_id", "deployment_id", "id"),
+        Index("ix_events_launch_deployment_id_id", "launch_deployment_id", "id"),
+    )
+
+
+class Launch(Base):
+    """A launch that was ever ordered: what it should run, what it is brought to run, and what ran well before."""
+
+    __tablename__ = "launches"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    deployment_id: Mapped[UUID]
+    """Of the newest order."""
+    state: Mapped[LaunchState] = mapped_column(_values(LaunchState))
+    reason: Mapped[str | None] = mapped_column(Text)
+    order: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """The newest one (`contracts/launches.py` LaunchOrder)."""
+    aim: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """The order whose entries are to run: the newest one, or the one that is rolled back to; null to run none."""
+    proven: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """The order that last was wholly ready: what is rolled back to."""
+    launched: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """What the feed `launched` says."""
+    deadline_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
+    first_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    """Since when it has run without a stop: of launches with one vanity URL, the oldest has the plain address."""
+    changed_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+
+    __table_args__ = (
+        Index(
+            "ix_launches_unfinished",
+            "id",
+            postgresql_where=text("state in ('deploying', 'rolling_back', 'failed', 'stopping')"),
+        ),
+    )
+
+
+class LaunchDeployment(Base):
+    """One order of a launch, and what became of it."""
+
+    __tablename__ = "launch_deployments"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    launch_id: Mapped[UUID] = mapped_column(ForeignKey("launches.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    order: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    state: Mapped[LaunchState] = mapped_column(_values(LaunchState))
+    reason: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    changed_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+
+    __table_args__ = (
+        UniqueConstraint("launch_id", "number"),
+        Index("ix_launch_deployments_started_at_id", "started_at", "id"),
+    )
 
 
 class Planner(Leased, Base):

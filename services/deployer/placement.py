@@ -74,7 +74,8 @@ class Fleet:
             return "all connected workers are being drained"
         speaking = self._speaking(wish)
         if not speaking:
-            return f"no worker runs {wish.language.value}"
+            wanted = ", ".join(f"{key}={value}" for key, value in sorted(wish.labels))
+            return f"no worker runs {wish.language.value}" + (f" with the labels {wanted}" if wanted else "")
         if all(node.worker.memory_mib < wish.memory_mib for node in speaking):
             return f"no worker is large enough: a replica needs {wish.memory_mib} MiB of memory"
         if all(node.free_slots < 1 for node in speaking):
@@ -121,4 +122,9 @@ class Fleet:
         return min(choices, key=lambda chosen: (len(chosen), chosen[0].idle_since, chosen[0].id), default=[])
 
     def _speaking(self, wish: Wish) -> list[_Node]:
-        return [node for node in self._open.values() if wish.language in node.worker.languages]
+        """Workers that could run such a replica, if they had room."""
+        return [
+            node
+            for node in self._open.values()
+            if wish.language in node.worker.languages and wish.labels <= node.worker.labels
+        ]

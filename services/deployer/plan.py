@@ -90,6 +90,8 @@ class _Draft:
 
     def drain_what_is_too_much(self) -> None:
         """Drain what is not needed, never leaving fewer ready ones than are wanted."""
+        if self.deployment.paused:
+            return
         for replica in _unready(self._old):
             self._drain(replica, self._why_replaced(replica))
         for replica in reversed(list(self._old)):
@@ -103,7 +105,7 @@ class _Draft:
         """How many replicas may be started now."""
         one = self.deployment
         pausing = one.retry_at is not None and self._now < one.retry_at
-        if one.wish is None or pausing or any(failure.counts for failure in self.failures):
+        if one.wish is None or one.paused or pausing or any(failure.counts for failure in self.failures):
             return 0
         surge = 1 if self._old else 0
         count = min(self.wanted - len(self._fresh), self.wanted + surge - self.running)
@@ -131,6 +133,8 @@ class _Draft:
         for replica in list(self._old):
             if self._fleet.draining(replica.worker_id):
                 self._drain(replica, self._why_replaced(replica))
+        if self.deployment.launched and self._ready() <= 1:
+            return  # the last one that serves stays until its successor does
         if self._leaving or since is None or self._now - since < REPLACE_PATIENCE:
             return
         for replica in reversed(self._old):
@@ -199,7 +203,7 @@ class _Draft:
             return "its revision no longer exists"
         if self._fleet.draining(replica.worker_id):
             return "its worker is being drained"
-        return "its settings or secrets changed"
+        return "its version, settings or secrets changed"
 
     def _failures_are_over(self) -> bool:
         retry_at = self.deployment.retry_at

@@ -39,7 +39,9 @@ def move(
         deployment.last_failure = None
     elif state is ReplicaState.FAILED and counts and not replica.drain_requested:
         _count_failure(deployment, replica, now)
-    events.record_replica(session, now, EventKind(state.value), replica, replica.reason or _MESSAGES[state])
+    events.record_replica(
+        session, now, EventKind(state.value), deployment, replica, replica.reason or _MESSAGES[state]
+    )
 
 
 def request_drain(
@@ -52,7 +54,7 @@ def request_drain(
         move(session, deployment, replica, ReplicaState.STOPPED, now, reason=reason)
         return
     replica.reason = reason
-    events.record_replica(session, now, EventKind.DRAINING, replica, f"is told to drain: {reason}")
+    events.record_replica(session, now, EventKind.DRAINING, deployment, replica, f"is told to drain: {reason}")
 
 
 def _count_failure(deployment: Deployment, replica: Replica, now: datetime) -> None:

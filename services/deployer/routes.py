@@ -43,7 +43,7 @@ class Routes:
             if body != deployment.route:
                 deployment.route = body
                 await session.flush()
-                await self._feeds.publish(session, ROUTES_FEED, str(deployment.revision_id), body)
+                await self._feeds.publish(session, ROUTES_FEED, str(deployment.id), body)
 
 
 def route(deployment: Deployment, replicas: Iterable[Replica], *, now: datetime, grace: timedelta) -> Route | None:

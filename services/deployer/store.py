@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from libs.common.contracts.replicas import ReplicaState
 from services.deployer.catalog import Catalog
 from services.deployer.models import Demand, Deployment, Replica, Worker
 from services.deployer.states import LIVE
-from services.deployer.view import DeploymentView, IdleReplica, ReplicaView, WorkerView
+from services.deployer.view import DeploymentView, IdleReplica, ReplicaView, Wish, WorkerView
 
 MAX_DUE = 500
 MAX_IDLE = 200
@@ -142,6 +143,7 @@ async def workers(session: AsyncSession) -> tuple[WorkerView, ...]:
             used_slots=slots,
             leaving_mib=leaving_mib,
             leaving_slots=leaving_slots,
+            labels=frozenset(worker.labels.items()),
         )
         for worker, mib, slots, leaving_mib, leaving_slots in await session.execute(query)
     )
@@ -191,7 +193,9 @@ def see(
     """A deployment as the planner sees it."""
     return DeploymentView(
         id=row.id,
-        wish=catalog.wish(row.revision_id),
+        wish=_wish(row, catalog),
+        launched=row.replicas is not None,
+        paused=row.paused,
         in_flight=demanded[0] if demanded else 0,
         demand_until=demanded[1] if demanded else None,
         need=row.need,
@@ -207,13 +211,23 @@ def see(
                 worker_id=replica.worker_id,
                 state=replica.state,
                 draining=_leaves(replica),
-                current=catalog.is_current(replica.spec),
+                current=replica.revision_id == row.revision_id and catalog.is_current(replica.spec),
                 memory_mib=replica.memory_mib,
                 created_at=replica.created_at,
                 since=replica.since,
             )
             for replica in replicas
         ),
+    )
+
+
+def _wish(row: Deployment, catalog: Catalog) -> Wish | None:
+    """What the catalog says, with the fixed number of replicas and the place of a launch's entry."""
+    wish = catalog.wish(row.revision_id)
+    if wish is None or row.replicas is None:
+        return wish
+    return dataclasses.replace(
+        wish, min_replicas=row.replicas, max_replicas=row.replicas, labels=frozenset(row.labels.items())
     )
 
 

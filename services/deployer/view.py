@@ -21,6 +21,8 @@ class Wish:
     """Zero unless this is the revision that is kept warm."""
     max_replicas: int
     idle_seconds: float
+    labels: frozenset[tuple[str, str]] = frozenset()
+    """That a worker must carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,10 @@ class DeploymentView:
     failed_on: frozenset[str] = frozenset()
     """Workers on which a start failed not long ago."""
     replicas: tuple[ReplicaView, ...] = ()
+    launched: bool = False
+    """It has a fixed number of replicas, and keeps what serves until its successor does."""
+    paused: bool = False
+    """Nothing of it is started or ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ class WorkerView:
     leaving_mib: int = 0
     leaving_slots: int = 0
     """The part of it that drains."""
+    labels: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

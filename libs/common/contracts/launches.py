@@ -121,7 +121,7 @@ class LaunchState(StrEnum):
     ROLLED_BACK = "rolled_back"
     """The version before is running again, as this one was not ready in time."""
     FAILED = "failed"
-    """It was not ready in time, and there was nothing to roll back to."""
+    """It was not ready in time, and there was nothing to roll back to. It is tried further."""
     STOPPING = "stopping"
     STOPPED = "stopped"
     SUPERSEDED = "superseded"
@@ -132,14 +132,15 @@ LAUNCH_TRANSITIONS: Mapping[LaunchState, frozenset[LaunchState]] = {
     LaunchState.DEPLOYING: frozenset(
         {LaunchState.DEPLOYED, LaunchState.ROLLING_BACK, LaunchState.FAILED, LaunchState.SUPERSEDED}
     ),
-    LaunchState.DEPLOYED: frozenset({LaunchState.SUPERSEDED}),
+    LaunchState.DEPLOYED: frozenset(),
     LaunchState.ROLLING_BACK: frozenset({LaunchState.ROLLED_BACK, LaunchState.SUPERSEDED}),
-    LaunchState.ROLLED_BACK: frozenset({LaunchState.SUPERSEDED}),
-    LaunchState.FAILED: frozenset({LaunchState.SUPERSEDED}),
+    LaunchState.ROLLED_BACK: frozenset(),
+    LaunchState.FAILED: frozenset({LaunchState.DEPLOYED, LaunchState.SUPERSEDED}),
     LaunchState.STOPPING: frozenset({LaunchState.STOPPED, LaunchState.SUPERSEDED}),
-    LaunchState.STOPPED: frozenset({LaunchState.SUPERSEDED}),
+    LaunchState.STOPPED: frozenset(),
     LaunchState.SUPERSEDED: frozenset(),
 }
+UNFINISHED = frozenset(state for state, following in LAUNCH_TRANSITIONS.items() if following)
 
 
 class LaunchedEntry(Wire):
@@ -169,11 +170,6 @@ class Launched(Wire):
 def entry_id(launch_id: UUID, vanity_url: str) -> UUID:
     """The id under which the deployer keeps the replicas of one entry of a launch."""
     return uuid5(launch_id, vanity_url.lower())
-
-
-def follows(old: LaunchState, new: LaunchState) -> bool:
-    """May a deployment go from one state to the other?"""
-    return new is old or new in LAUNCH_TRANSITIONS[old]
 
 
 class EntryStatus(Wire):

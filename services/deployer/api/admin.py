@@ -14,22 +14,27 @@ from libs.common.contracts.events import AUDIT_TOPIC, AuditRecorded
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.replicas import ReplicaState
 from libs.common.db import Session, after_commit
+from libs.common.feed import FeedFollower
 from libs.common.web import router
-from services.deployer import listings, workers
+from services.deployer import launch_listings, listings, workers
 from services.deployer.api.documents import (
     DeploymentDetail,
     DeploymentDocument,
     EventDocument,
+    LaunchDeploymentDetail,
+    LaunchDeploymentDocument,
     Listing,
     ReplicaDocument,
     WorkerDocument,
     deployment_document,
     event_document,
+    launch_deployment_document,
     replica_document,
     worker_document,
 )
 from services.deployer.catalog import Catalog
 from services.deployer.loops import Reconciler
+from services.deployer.models import Deployment
 
 routes = router(admin_only, prefix="/admin/v1")
 
@@ -73,15 +78,47 @@ async def list_deployments(
     cursor: Cursor = None,
     algorithm_id: UUID | None = None,
     active: bool | None = None,
+    launch_id: UUID | None = None,
 ) -> Listing[DeploymentDocument]:
-    page = await listings.deployments(session, limit=limit, cursor=cursor, algorithm_id=algorithm_id, active=active)
+    """What should have replicas: revisions on demand, and entries of launches."""
+    page = await listings.deployments(
+        session, limit=limit, cursor=cursor, algorithm_id=algorithm_id, active=active, launch_id=launch_id
+    )
     replicas = await listings.live_replicas(session, [row.id for row in page.rows])
     items = [deployment_document(row, _catalog(request), replicas[row.id]) for row in page.rows]
     return Listing(items=items, cursor=page.cursor)
 
 
+@routes.get("/deployments/launches")
+async def list_launch_deployments(
+    session: Session, limit: Limit = 100, cursor: Cursor = None, launch_id: UUID | None = None
+) -> Listing[LaunchDeploymentDocument]:
+    """Orders of launches and what became of them, newest first."""
+    page = await launch_listings.deployments(session, limit=limit, cursor=cursor, launch_id=launch_id)
+    launches = await launch_listings.launches(session, {row.launch_id for row in page.rows})
+    items = [launch_deployment_document(row, launches[row.launch_id]) for row in page.rows]
+    return Listing(items=items, cursor=page.cursor)
+
+
 @routes.get("/deployments/{deployment_id}")
-async def show_deployment(request: Request, deployment_id: UUID, session: Session) -> DeploymentDetail:
+async def show_deployment(
+    request: Request, deployment_id: UUID, session: Session
+) -> LaunchDeploymentDetail | DeploymentDetail:
+    """A launch's deployment with all its replicas, or what one revision or entry has."""
+    found = await launch_listings.deployment(session, deployment_id)
+    if found is None and await session.get(Deployment, deployment_id) is None:
+        # The order may be on its way from the registry, which answered it a moment ago.
+        await _orders(request).refresh()
+        await _reconciler(request).once()
+        found = await launch_listings.deployment(session, deployment_id)
+    if found is not None:
+        row_of_launch, launch = found
+        document_of_launch = launch_deployment_document(row_of_launch, launch)
+        return LaunchDeploymentDetail(
+            **document_of_launch.model_dump(),
+            entries=list((await launch_listings.statuses(session, [launch.id]))[0].entries),
+            replicas=[replica_document(one) for one in await launch_listings.replicas(session, launch.id)],
+        )
     row = await listings.deployment(session, deployment_id)
     replicas = await listings.newest_replicas(session, deployment_id)
     document = deployment_document(row, _catalog(request), replicas)
@@ -92,7 +129,8 @@ async def show_deployment(request: Request, deployment_id: UUID, session: Sessio
 async def list_events(
     deployment_id: UUID, session: Session, limit: Limit = 100, cursor: Cursor = None
 ) -> Listing[EventDocument]:
-    await listings.deployment(session, deployment_id)
+    if await launch_listings.deployment(session, deployment_id) is None:
+        await listings.deployment(session, deployment_id)
     page = await listings.events(session, deployment_id, limit=limit, cursor=cursor)
     return Listing(items=[event_document(row) for row in page.rows], cursor=page.cursor)
 
@@ -135,6 +173,16 @@ async def _set_draining(
         after_commit(session, lambda: bus.announce(AUDIT_TOPIC, act))
     usage = await listings.worker_usage(session, [row.id])
     return worker_document(row, usage.get(row.id, (0, 0)), db.now())
+
+
+def _orders(request: Request) -> FeedFollower:
+    orders: FeedFollower = request.app.state.launch_orders
+    return orders
+
+
+def _reconciler(request: Request) -> Reconciler:
+    reconciler: Reconciler = request.app.state.reconciler
+    return reconciler
 
 
 def _catalog(request: Request) -> Catalog:

@@ -10,9 +10,19 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from libs.common.contracts.catalog import Language
+from libs.common.contracts.launches import EntryStatus, LaunchOrder, LaunchState
 from libs.common.contracts.replicas import ReplicaState
 from services.deployer.catalog import Catalog
-from services.deployer.models import Deployment, DeploymentKind, Event, EventKind, Replica, Worker
+from services.deployer.models import (
+    Deployment,
+    DeploymentKind,
+    Event,
+    EventKind,
+    Launch,
+    LaunchDeployment,
+    Replica,
+    Worker,
+)
 from services.deployer.states import LIVE
 
 D = TypeVar("D", bound=BaseModel)
@@ -90,6 +100,9 @@ class Counts(BaseModel):
 class DeploymentDocument(BaseModel):
     id: UUID
     kind: DeploymentKind
+    launch_id: UUID | None
+    vanity_url: str | None
+    """Of an entry of a launch."""
     revision_id: UUID
     algorithm_id: UUID
     algorithm: str | None
@@ -111,6 +124,37 @@ class DeploymentDocument(BaseModel):
 class DeploymentDetail(DeploymentDocument):
     replicas: list[ReplicaDocument]
     """Newest first, among them those that ended not long ago."""
+
+
+class LaunchDeploymentDocument(BaseModel):
+    """One order of a launch: what it asks for, and what became of it."""
+
+    id: UUID
+    kind: Literal["launch"] = "launch"
+    launch_id: UUID
+    launch: str
+    satellite_id: UUID
+    satellite: str
+    satellite_version: int
+    number: int
+    action: str
+    state: LaunchState
+    reason: str | None
+    paused: bool
+    current: bool
+    """No later order of the launch took its place."""
+    serving_version: int | None
+    """What calls are answered by now."""
+    deadline_at: datetime | None
+    by: str
+    started_at: datetime
+    changed_at: datetime
+
+
+class LaunchDeploymentDetail(LaunchDeploymentDocument):
+    entries: list[EntryStatus]
+    replicas: list[ReplicaDocument]
+    """Of the launch, newest first, among them those that ended not long ago."""
 
 
 class EventDocument(BaseModel):
@@ -167,6 +211,8 @@ def deployment_document(row: Deployment, catalog: Catalog, replicas: Iterable[Re
     return DeploymentDocument(
         id=row.id,
         kind=row.kind,
+        launch_id=row.launch_id,
+        vanity_url=row.vanity_url,
         revision_id=row.revision_id,
         algorithm_id=row.algorithm_id,
         algorithm=catalog.name(row.revision_id),
@@ -180,6 +226,30 @@ def deployment_document(row: Deployment, catalog: Catalog, replicas: Iterable[Re
         pending_since=row.pending_since,
         last_needed=row.last_needed,
         created_at=row.created_at,
+        changed_at=row.changed_at,
+    )
+
+
+def launch_deployment_document(row: LaunchDeployment, launch: Launch) -> LaunchDeploymentDocument:
+    order = LaunchOrder.model_validate(row.order)
+    current = launch.deployment_id == row.id
+    return LaunchDeploymentDocument(
+        id=row.id,
+        launch_id=row.launch_id,
+        launch=order.name,
+        satellite_id=order.satellite_id,
+        satellite=order.satellite,
+        satellite_version=order.satellite_version,
+        number=row.number,
+        action=order.action,
+        state=row.state,
+        reason=row.reason,
+        paused=current and order.paused,
+        current=current,
+        serving_version=launch.launched["satellite_version"] if launch.launched is not None else None,
+        deadline_at=launch.deadline_at if current else None,
+        by=order.by,
+        started_at=row.started_at,
         changed_at=row.changed_at,
     )
 

@@ -82,12 +82,14 @@ class MortalWorld(World):
     def __init__(self, url: str, deaths: Deaths, entries: list[CatalogEntry]) -> None:
         self._url, self.deaths, self._entries = url, deaths, entries
         self._databases: list[Database] = []
+        self._learned = len(entries)
         clock = Clock()
         self._bus = MortalBus(deaths)
         super().__init__(self._started(clock), [], clock)
 
     def learn(self, changed: CatalogEntry) -> None:
         self._entries = [changed if one.id == changed.id else one for one in self._entries]
+        self._learned += 1
         self.deployer.learn(changed)
 
     async def doing(self, act: Callable[[], Awaitable[Any]]) -> bool:
@@ -122,6 +124,7 @@ class MortalWorld(World):
         self._databases.append(database)
         deployer = Deployer(database, self._bus, clock)
         deployer.learn(*self._entries)
+        deployer.copy.version = self._learned  # it goes on with the feed that the one before followed
         return deployer
 
     async def __aenter__(self) -> MortalWorld:

@@ -42,6 +42,8 @@ from libs.common.feed import FeedPublisher
 from services.deployer import demand
 from services.deployer.catalog import Catalog
 from services.deployer.hints import Hints
+from services.deployer.launch_orders import LaunchOrders
+from services.deployer.launches import Launches
 from services.deployer.loops import Reconciler
 from services.deployer.models import Deployment, Event, FeedEntry, FeedVersion, Replica
 from services.deployer.reports import Reports
@@ -124,6 +126,7 @@ class ScriptedWorker:
 
     def __init__(self, clock: Clock, name: str, *, memory_mib: int = 1000, slots: int = 10) -> None:
         self.id = name
+        self.labels: dict[str, str] = {}
         self.languages: tuple[Language, ...] = (Language.PYTHON,)
         self.memory_mib = memory_mib
         self.slots = slots
@@ -158,6 +161,7 @@ class ScriptedWorker:
         return WorkerReport(
             name=f"node {self.id}",
             version="1",
+            labels=self.labels,
             languages=self.languages,
             capacity=Capacity(cpus=4, memory_mib=self.memory_mib, replicas=self.slots),
             run=self.run,
@@ -218,8 +222,17 @@ class Deployer:
     def __post_init__(self) -> None:
         self.feeds = FeedPublisher(self.database, FeedVersion, FeedEntry)
         routes = Routes(self.feeds, grace=GRACE)
+        self.orders = LaunchOrders()
         self.reconciler = Reconciler(
-            self.database, self.catalog, self.copy, routes, Hints(self.bus), lease=LEASE, clock=self.clock
+            self.database,
+            self.catalog,
+            self.copy,
+            routes,
+            Hints(self.bus),
+            Launches(self.orders, self.catalog, self.feeds),
+            self.orders,
+            lease=LEASE,
+            clock=self.clock,
         )
         self.reports = Reports(routes, lease=LEASE, wake=self.reconciler.loop.wake)
 

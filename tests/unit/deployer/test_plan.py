@@ -195,7 +195,7 @@ def test_an_outdated_replica_is_replaced_one_at_a_time() -> None:
     assert not made.drains
 
     made = plan(view(replace(one, replicas=(*old, replica(3, on="b")))))
-    assert made.drains == (Drain(key(2), "its settings or secrets changed"),)
+    assert made.drains == (Drain(key(2), "its version, settings or secrets changed"),)
     assert len(made.starts) == 1
 
 

@@ -1,0 +1,230 @@
+"""Launches on the platform's workers: orders become entries with replicas, and entries that are ready end an order.
+
+Runs within the reconciler's turn, so one process at a time does. All is in rows; what it is told twice changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.common.contracts.launches import (
+    KEYS_PREFIX,
+    LAUNCH_PREFIX,
+    LAUNCHED_FEED,
+    UNFINISHED,
+    Launched,
+    LaunchEntry,
+    LaunchOrder,
+    LaunchState,
+    WorkersTarget,
+    entry_id,
+)
+from libs.common.contracts.replicas import ReplicaState
+from libs.common.feed import FeedPublisher
+from services.deployer import events, launch_plan, store
+from services.deployer.catalog import Catalog
+from services.deployer.launch_orders import LaunchOrders
+from services.deployer.launch_plan import LaunchView, Step
+from services.deployer.models import Deployment, DeploymentKind, Launch, LaunchDeployment, Replica
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A step of one launch that is still to be carried out."""
+
+    row: Launch | None
+    newest: LaunchOrder
+    step: Step
+    entry_ids: Sequence[UUID]
+
+
+class Launches:
+    """Brings launches on."""
+
+    def __init__(self, orders: LaunchOrders, catalog: Catalog, feeds: FeedPublisher) -> None:
+        self._orders = orders
+        self._catalog = catalog
+        self._feeds = feeds
+
+    async def decide(self, session: AsyncSession, ordered: Collection[UUID], now: datetime) -> list[Decided]:
+        """The next step of each launch that was ordered or is unfinished, if it has one. Locks the launches."""
+        found = []
+        for launch_id in sorted({*ordered, *await _unfinished(session)}):
+            row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
+            newest = self._orders.order(launch_id) or (_order(row.order) if row is not None else None)
+            if newest is None or not isinstance(newest.target, WorkersTarget):
+                continue
+            entries = await _entries(session, launch_id)
+            replicas = await store.live_replicas(session, [one.id for one in entries])
+            step = launch_plan.advance(self._view(row, newest, entries, replicas), now)
+            if step is not None:
+                found.append(Decided(row, newest, step, [one.id for one in entries]))
+        return found
+
+    async def carry_out(
+        self, session: AsyncSession, decided: Iterable[Decided], locked: dict[UUID, Deployment], now: datetime
+    ) -> None:
+        """Write steps down. Entries that are new are added to `locked`, which has all others; `publish` follows."""
+        for one in decided:
+            await self._write(session, one.row, one.newest, one.step, now)
+            rows = {key: locked[key] for key in one.entry_ids}
+            _aim_at(session, one.newest, one.step, rows, now)
+            locked.update(rows)
+        await session.flush()
+
+    async def publish(self, session: AsyncSession) -> None:
+        """Say which launch answers to what. Locks the feed, so it comes last in a transaction."""
+        rows = (await session.execute(select(Launch).order_by(Launch.id))).scalars().all()
+        found = {row.id: launch_plan.launched(row.id, row.state, _order(row.aim), _order(row.proven)) for row in rows}
+        plain = launch_plan.plain_addresses(
+            (row.first_at, body) for row in rows if (body := found[row.id]) is not None
+        )
+        used: set[str] = set()
+        for row in rows:
+            said = found[row.id]
+            if said is not None:
+                used.add(said.keys)
+                said = said.model_copy(update={"plain": plain[row.id]})
+            await self._publish_one(session, row, said)
+        await self._publish_keys(session, used)
+
+    def _view(
+        self,
+        row: Launch | None,
+        newest: LaunchOrder,
+        entries: Sequence[Deployment],
+        replicas: dict[UUID, list[Replica]],
+    ) -> LaunchView:
+        if row is None:
+            return LaunchView(newest=newest)
+        aim = _order(row.aim)
+        faults = [
+            fault for entry in (aim.entries if aim else ()) if (fault := self._fault(row, entry, entries, replicas))
+        ]
+        return LaunchView(
+            newest=newest,
+            order=_order(row.order),
+            state=row.state,
+            aim=aim,
+            proven=_order(row.proven),
+            deadline_at=row.deadline_at,
+            ready=aim is not None and not faults,
+            running=any(replicas.values()),
+            obstacle="; ".join(faults[:5]) or None,
+            reason=row.reason,
+        )
+
+    def _fault(
+        self, row: Launch, entry: LaunchEntry, entries: Sequence[Deployment], replicas: dict[UUID, list[Replica]]
+    ) -> str | None:
+        """Why an entry is not ready, or None if it is."""
+        key = entry_id(row.id, entry.vanity_url)
+        deployment = next((one for one in entries if one.id == key), None)
+        if deployment is None:
+            return f"{entry.vanity_url}: not begun"
+        ready = sum(
+            one.state is ReplicaState.READY
+            and not one.drain_requested
+            and one.revision_id == entry.revision_id
+            and self._catalog.is_current(one.spec)
+            for one in replicas[key]
+        )
+        if ready >= entry.replicas:
+            return None
+        why = deployment.pending_reason or deployment.last_failure
+        return f"{entry.vanity_url}: {ready} of {entry.replicas} are ready" + (f" ({why})" if why else "")
+
+    async def _write(
+        self, session: AsyncSession, row: Launch | None, newest: LaunchOrder, step: Step, now: datetime
+    ) -> None:
+        order = newest.model_dump(mode="json")
+        begun = row is None or row.deployment_id != newest.deployment_id
+        if row is None:
+            row = Launch(id=newest.launch_id, deployment_id=newest.deployment_id, first_at=now)
+            session.add(row)
+        elif begun:
+            before = await session.get_one(LaunchDeployment, row.deployment_id)
+            if before.state in UNFINISHED:
+                before.state, before.changed_at = LaunchState.SUPERSEDED, now
+                events.record_launch(session, now, before.id, "superseded by a later order")
+        if row.aim is None and step.aim is not None:
+            row.first_at = now
+        moved = begun or row.state is not step.state
+        row.deployment_id, row.order, row.state = newest.deployment_id, order, step.state
+        row.aim, row.proven = _dump(step.aim), _dump(step.proven)
+        row.deadline_at, row.reason, row.changed_at = step.deadline_at, step.reason, now
+        await session.flush()
+        current = await session.get(LaunchDeployment, newest.deployment_id)
+        if current is None:
+            current = LaunchDeployment(
+                id=newest.deployment_id, launch_id=row.id, number=newest.number, started_at=now
+            )
+            session.add(current)
+        current.order, current.state, current.reason, current.changed_at = order, step.state, step.reason, now
+        if moved:
+            said = f"{step.state.value.replace('_', ' ')}: version {newest.satellite_version} by {newest.by}"
+            events.record_launch(session, now, current.id, f"{said}; {step.reason}" if step.reason else said)
+
+    async def _publish_one(self, session: AsyncSession, row: Launch, said: Launched | None) -> None:
+        body = said.model_dump(mode="json") if said is not None else None
+        if body != row.launched:
+            row.launched = body
+            await session.flush()
+            await self._feeds.publish(session, LAUNCHED_FEED, f"{LAUNCH_PREFIX}{row.id}", body)
+
+    async def _publish_keys(self, session: AsyncSession, used: Iterable[str]) -> None:
+        for digest in sorted(used):
+            body = self._orders.keys(digest)
+            if body is not None:
+                await self._feeds.publish(session, LAUNCHED_FEED, f"{KEYS_PREFIX}{digest}", dict(body))
+
+
+def _aim_at(
+    session: AsyncSession, newest: LaunchOrder, step: Step, rows: dict[UUID, Deployment], now: datetime
+) -> None:
+    """Set the launch's entries, which are locked, to what it should run, and make them due."""
+    aim = step.aim
+    wanted = {entry_id(newest.launch_id, one.vanity_url): one for one in (aim.entries if aim is not None else ())}
+    labels = dict(aim.target.labels) if aim is not None and isinstance(aim.target, WorkersTarget) else {}
+    for key, entry in sorted(wanted.items()):
+        row = rows.get(key)
+        if row is None:
+            row = rows[key] = Deployment(
+                id=key, kind=DeploymentKind.LAUNCHED, launch_id=newest.launch_id, created_at=now, failures=0
+            )
+            session.add(row)
+        if row.revision_id != entry.revision_id:
+            row.failures, row.retry_at, row.last_failure = 0, None, None
+        row.revision_id, row.algorithm_id = entry.revision_id, entry.algorithm_id
+        row.vanity_url, row.replicas, row.labels = entry.vanity_url, entry.replicas, labels
+    for key, row in rows.items():
+        if key not in wanted and step.retire:
+            row.replicas = 0
+        row.launch_deployment_id = newest.deployment_id
+        row.paused = newest.paused
+        row.due_at, row.changed_at = now, now
+
+
+async def _unfinished(session: AsyncSession) -> Sequence[UUID]:
+    return (await session.execute(select(Launch.id).where(Launch.state.in_(UNFINISHED)))).scalars().all()
+
+
+async def _entries(session: AsyncSession, launch_id: UUID) -> Sequence[Deployment]:
+    query = select(Deployment).where(Deployment.launch_id == launch_id).order_by(Deployment.id)
+    return (await session.execute(query, execution_options={"populate_existing": True})).scalars().all()
+
+
+def _order(stored: dict[str, Any] | None) -> LaunchOrder | None:
+    return LaunchOrder.model_validate(stored) if stored is not None else None
+
+
+def _dump(order: LaunchOrder | None) -> dict[str, Any] | None:
+    return order.model_dump(mode="json") if order is not None else None
