@@ -1,0 +1,104 @@
+"""Satellites and launches on the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.unit.cli.test_commands import Platform, Run, platform, run
+
+__all__ = ["platform", "run"]
+
+ENTRY = {"algorithm": f"joe/echo/{'a' * 40}", "vanity_url": "text/echo", "replicas": 2}
+SATELLITE: dict[str, Any] = {"id": "s1", "name": "edge", "version": 1, "algorithms": [ENTRY], "running": []}
+LAUNCH: dict[str, Any] = {
+    "id": "l1",
+    "satellite": "edge",
+    "satellite_id": "s1",
+    "satellite_version": 1,
+    "name": "dev",
+    "description": "",
+    "target": {"kind": "workers"},
+    "desired": None,
+    "running": None,
+    "address": "/launches/l1/v1/algo/",
+}
+
+
+def deployment(state: str, ready: int, reason: str | None = None) -> dict[str, Any]:
+    entry = {"vanity_url": "text/echo", "desired": 2, "ready": ready, "reason": None}
+    return {
+        "id": "d1",
+        "state": state,
+        "reason": reason,
+        "satellite_version": 1,
+        "serving_version": 1,
+        "entries": [entry],
+    }
+
+
+def test_a_satellite_is_made_of_algorithms_with_vanity_urls(run: Run, platform: Platform) -> None:
+    platform.on("POST /admin/v1/satellites", SATELLITE, 201)
+    done = run("satellite", "create", "edge", "-a", f"joe/echo/{'a' * 40}=text/echo:2")
+    assert done.exit_code == 0, done.stderr
+    assert platform.body == {"name": "edge", "algorithms": [ENTRY]}
+    assert "text/echo = joe/echo/aaaa" in done.stdout
+    for bad in ("joe/echo", "joe/echo=", "a=b/c:x"):
+        done = run("satellite", "create", "edge", "-a", bad)
+        assert (done.exit_code, "is not OWNER/NAME/HASH=VANITY" in done.stderr) == (1, True)
+
+
+def test_editing_keeps_what_is_not_named_and_says_what_runs_on(run: Run, platform: Platform) -> None:
+    running = {"name": "prod", "launch_id": "l9", "satellite_version": 1}
+    platform.on("GET /admin/v1/satellites/s1", SATELLITE)
+    platform.on("PUT /admin/v1/satellites/s1", {**SATELLITE, "version": 2, "running": [running]})
+    other = f"joe/other/{'b' * 40}"
+    done = run("satellite", "edit", "s1", "-a", f"{other}=text/other")
+    assert "prod (l9): version 1" in done.stdout
+    assert platform.body == {"algorithms": [ENTRY, {"algorithm": other, "vanity_url": "text/other", "replicas": 1}]}
+    assert run("satellite", "edit", "s1").exit_code == 1
+    done = run("satellite", "edit", "s1", "--remove", "no/such")
+    assert "the satellite has no 'no/such'" in done.stderr
+    platform.on("POST /admin/v1/satellites/s1/versions", {**SATELLITE, "version": 3}, 201)
+    assert "3" in run("satellite", "edit", "s1", "--renew-keys").stdout
+
+
+def test_a_launch_is_made_with_its_target(run: Run, platform: Platform) -> None:
+    platform.on("POST /admin/v1/satellites/s1/launches", LAUNCH, 201)
+    done = run(
+        "launch", "create", "s1", "dev", "--label", "region=eu", "--set", "deadline_seconds=60", "--version", "1"
+    )
+    assert done.exit_code == 0, done.stderr
+    target = {"kind": "workers", "labels": {"region": "eu"}, "deadline_seconds": 60}
+    assert platform.body == {"name": "dev", "satellite_version": 1, "target": target}
+    assert "http://platform.example/launches/l1/v1/algo/" in done.stdout
+    assert "is not KEY=VALUE" in run("launch", "create", "s1", "dev", "--label", "region").stderr
+    assert run("launch", "edit", "l1").exit_code == 1
+
+
+def test_deploying_waits_and_tells_how_it_goes(run: Run, platform: Platform) -> None:
+    platform.on("POST /admin/v1/launches/l1/deploy", {"id": "d1", "state": "deploying"}, 202)
+    platform.on("GET /admin/v1/deployments/d1", deployment("deployed", 2))
+    done = run("launch", "deploy", "l1")
+    assert done.exit_code == 0, done.stderr
+    assert "deployed: text/echo 2/2" in done.stderr
+    assert json.loads(run("launch", "deploy", "l1", "--json").stdout)["state"] == "deployed"
+    platform.on("GET /admin/v1/deployments/d1", deployment("rolled_back", 2, "load() failed"))
+    done = run("launch", "deploy", "l1", "--version", "2")
+    assert (done.exit_code, "load() failed" in done.stdout) == (1, True)
+    done = run("launch", "deploy", "l1", "--no-wait")
+    assert (done.exit_code, "deploying" in done.stdout) == (0, True)
+
+
+def test_removing_says_what_goes_on(run: Run, platform: Platform) -> None:
+    platform.on("DELETE /admin/v1/launches/l1", {"removed": "l1", "running": {"serving_version": 4}})
+    assert "version 4; end it with 'launch stop l1'" in run("launch", "rm", "l1").stdout
+
+
+def test_what_happened_to_a_launch(run: Run, platform: Platform) -> None:
+    platform.on("GET /admin/v1/launches/l1", LAUNCH)
+    assert "never deployed" in run("launch", "logs", "l1").stderr
+    platform.on("GET /admin/v1/launches/l1", {**LAUNCH, "desired": {"deployment_id": "d1"}})
+    event = {"at": "now", "kind": "ready", "worker_id": "w", "replica_id": "r", "message": "takes calls"}
+    platform.on("GET /admin/v1/deployments/d1/events", {"items": [event], "cursor": None})
+    assert "takes calls" in run("launch", "logs", "l1").stdout
