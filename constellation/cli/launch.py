@@ -186,13 +186,16 @@ def _show(session: Session, found: dict[str, Any]) -> None:
         "description": found["description"] or None,
         "target": json.dumps(found["target"]),
         "ordered": None if desired is None else f"{desired['action']} version {desired['satellite_version']}",
-        "running": None
-        if running is None
-        else f"{running['state']}, version {running['serving_version']}, {running['ready']} of {running['desired']} ready",
+        "running": None if running is None else _running(running),
         "reason": None if running is None else running["reason"],
         "address": f"{session.connection.url}{found['address']}",
     }
     session.output.document(fields, found)
+
+
+def _running(status: dict[str, Any]) -> str:
+    ready = f"{status['ready']} of {status['desired']} ready"
+    return f"{status['state']}, version {status['serving_version']}, {ready}"
 
 
 def _target(kind: str | None, labels: list[str] | None, options: list[str] | None) -> dict[str, Any] | None:

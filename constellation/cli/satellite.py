@@ -42,7 +42,7 @@ def edit(
     ] = None,
     renew_keys: Annotated[bool, typer.Option("--renew-keys", help="Accept the API keys of today.")] = False,
 ) -> None:
-    """Add, replace or leave out algorithms, which makes a new version. What runs stays as it is until the next deploy."""
+    """Change the algorithms, which makes a new version. What runs stays as it is until the next deploy."""
     api = session.administrator
     change: dict[str, Any] = {} if name is None else {"name": name}
     if algorithms or remove:

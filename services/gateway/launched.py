@@ -1,7 +1,7 @@
 """What launches answer to: the feed `launched` as lookup tables.
 
-A launch's algorithms answer below `/launches/ID/v1/algo/`, and those that have the plain address below `/v1/algo/` too.
-They are served by the launch's own replicas, for the keys that its satellite version accepts.
+A launch's algorithms answer below `/launches/ID/v1/algo/`, and those that have the plain address below `/v1/algo/`
+too. They are served by the launch's own replicas, for the keys that its satellite version accepts.
 """
 
 from __future__ import annotations
