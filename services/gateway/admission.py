@@ -12,15 +12,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote, urlsplit
 
 from libs.common.contracts.identity import PrincipalKind
+from libs.common.contracts.launches import VANITY
 from libs.common.contracts.references import LATEST, LATEST_PRIVATE, InvalidReference, Reference, parse
 from libs.common.contracts.runner import CALL_PATH, FLAG_RAW, FLAG_STDOUT, FLAG_TRACE, FLAGS
 from libs.common.problems import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, UnsupportedMedia
 from services.gateway.callers import Caller, Callers
 from services.gateway.clock import Clock
+from services.gateway.launched import Entry, Launches
 from services.gateway.options import InvalidOption, Options, Output, media_type, parse_options
-from services.gateway.table import Table, Target
+from services.gateway.table import Algorithm, Table, Target
 
 PREFIX = b"/v1/algo/"
+LAUNCHES = b"/launches/"
+_UUID_LENGTH = 36
 MAX_DEPTH = 10
 ABSENT_SECONDS = 1.0
 REMEMBERED = 8192
@@ -70,10 +74,17 @@ class Admissions:
     """
 
     def __init__(
-        self, callers: Callers, table: Table, *, confirm: Callable[[], Awaitable[bool]], clock: Clock
+        self,
+        callers: Callers,
+        table: Table,
+        launches: Launches,
+        *,
+        confirm: Callable[[], Awaitable[bool]],
+        clock: Clock,
     ) -> None:
         self._callers = callers
         self._table = table
+        self._launches = launches
         self._confirm = confirm
         self._clock = clock
         self._known: dict[tuple[bytes, bytes, bytes], Admission] = {}
@@ -83,7 +94,7 @@ class Admissions:
 
     def known(self, target: bytes, headers: Headers) -> Admission | None:
         """What was decided for the same head before, if that still holds."""
-        changes = self._callers.changes + self._table.changes
+        changes = self._callers.changes + self._named
         if self._changes != changes:
             self._known.clear()
             self._changes = changes
@@ -93,6 +104,11 @@ class Admissions:
         if found.expires is not None and found.expires <= time.time():
             return None
         return found
+
+    @property
+    def _named(self) -> int:
+        """Rises when something that can be called changes."""
+        return self._table.changes + self._launches.changes
 
     def decide(self, draft: Draft) -> Admission | None:
         """Decide by what is at hand; None when somebody must be asked: see `find_out`. Raises Problem."""
@@ -125,7 +141,7 @@ class Admissions:
                 raise Unavailable("the platform is starting: no algorithms are known here yet") from None
             if len(self._absent) >= REMEMBERED:
                 self._absent.clear()
-            self._absent[reference, draft.insider] = (self._table.changes, self._clock.now + ABSENT_SECONDS)
+            self._absent[reference, draft.insider] = (self._named, self._clock.now + ABSENT_SECONDS)
             raise _not_found(reference, insider=draft.insider) from None
 
     def _admit(self, draft: Draft, caller: Caller) -> Admission:
@@ -133,9 +149,17 @@ class Admissions:
         headers = draft.headers
         _check_caller(caller, headers)
         path, _, query = draft.target.partition(b"?")
-        draft.reference = reference = _reference(path)
+        launch, text = _place(path)
         options = _options(query)
-        target = self._find(draft, caller, reference, sudo=options.sudo and caller.principal.is_admin)
+        sudo = options.sudo and caller.principal.is_admin
+        entry = self._launches.find(text, launch)
+        draft.reference = reference = _reference(text, vanity=bool(entry or launch))
+        if entry is not None:
+            target = self._launched(draft, caller, entry, sudo=sudo)
+        elif launch:
+            raise self._missing(draft, reference)
+        else:
+            target = self._find(draft, caller, reference, sudo=sudo)
         admission = Admission(caller, str(reference), target, options, _media_type(headers), insider=draft.insider)
         if caller.claims is None:
             if len(self._known) >= REMEMBERED:
@@ -151,16 +175,37 @@ class Admissions:
             draft.insider = sudo or caller.principal.belongs_to(algorithm.owner)
             target = self._table.target(algorithm, reference.version, insider=draft.insider)
         if algorithm is None or target is None:
-            changes, until = self._absent.get((reference, draft.insider), (-1, 0.0))
-            if changes == self._table.changes and until > self._clock.now:
-                raise _not_found(reference, insider=draft.insider)
-            raise Missing
+            raise self._missing(draft, reference)
         if not sudo:
-            if not caller.principal.permissions.allow_algo:
-                raise Forbidden("an admin key calls no algorithms; use a standard key, or the option sudo=true")
-            if not caller.may_call(algorithm.owner, algorithm.name):
-                raise Forbidden(f"this key may not call algo://{algorithm.owner}/{algorithm.name}")
+            _check_key(caller, algorithm)
         return target
+
+    def _launched(self, draft: Draft, caller: Caller, entry: Entry, *, sudo: bool) -> Target:
+        target = self._launches.target(entry)
+        if target is None:
+            raise self._missing(draft, draft.reference)
+        algorithm = target.algorithm
+        draft.insider = sudo or caller.principal.belongs_to(algorithm.owner)
+        if sudo:
+            return target
+        accepted = self._launches.accepts(entry, digest=self._callers.digest(caller), account=caller.name)
+        if not accepted and not draft.insider:
+            raise _not_found(draft.reference, insider=False)
+        _check_key(caller, algorithm)
+        if not accepted:
+            raise Forbidden(
+                f"version {entry.launch.satellite_version} of this satellite was made before this key and does not "
+                "accept it; make a version that does (POST /admin/v1/satellites/ID/versions), and deploy it"
+            )
+        return target
+
+    def _missing(self, draft: Draft, reference: Reference | None) -> Exception:
+        """NotFound if it was confirmed a moment ago that there is none, else Missing."""
+        assert reference is not None  # noqa: S101 - it was read before
+        changes, until = self._absent.get((reference, draft.insider), (-1, 0.0))
+        if changes == self._named and until > self._clock.now:
+            return _not_found(reference, insider=draft.insider)
+        return Missing()
 
 
 def _check_caller(caller: Caller, headers: Headers) -> None:
@@ -193,10 +238,40 @@ def _host(url: bytes) -> str:
         return ""
 
 
-def _reference(path: bytes) -> Reference:
+def is_call(target: bytes) -> bool:
+    """Is a request target of a call, when it is posted to?"""
+    return target.startswith(PREFIX) or (
+        target.startswith(LAUNCHES) and target[len(LAUNCHES) + _UUID_LENGTH :].startswith(PREFIX)
+    )
+
+
+def _check_key(caller: Caller, algorithm: Algorithm) -> None:
+    """Raises Forbidden when the key does not let the caller call the algorithm."""
+    if not caller.principal.permissions.allow_algo:
+        raise Forbidden("an admin key calls no algorithms; use a standard key, or the option sudo=true")
+    if not caller.may_call(algorithm.owner, algorithm.name):
+        raise Forbidden(f"this key may not call algo://{algorithm.owner}/{algorithm.name}")
+
+
+def _place(path: bytes) -> tuple[str, str]:
+    """The launch that a path names, empty for none, and what stands behind `/v1/algo/`."""
+    launch = ""
+    if path.startswith(LAUNCHES):
+        end = len(LAUNCHES) + _UUID_LENGTH
+        launch, path = path[len(LAUNCHES) : end].decode("latin-1").lower(), path[end:]
+    text = unquote(path[len(PREFIX) :].decode("latin-1")).strip("/")
+    return launch, text.removeprefix("algo:").lstrip("/")
+
+
+def _reference(text: str, *, vanity: bool) -> Reference:
+    """Args:
+    vanity: it is a vanity URL, or cannot be anything else.
+    """
     try:
-        return parse(unquote(path[len(PREFIX) :].decode("latin-1")))
+        return parse(text)
     except InvalidReference as error:
+        if vanity or VANITY.fullmatch(text):
+            return Reference(text)
         raise Invalid(str(error), code=2015) from None
 
 
@@ -220,7 +295,8 @@ def _media_type(headers: Headers) -> str:
     return media
 
 
-def _not_found(reference: Reference, *, insider: bool) -> NotFound:
+def _not_found(reference: Reference | None, *, insider: bool) -> NotFound:
+    assert reference is not None  # noqa: S101 - that is what is not found
     words = f"algorithm algo://{reference} not found"
     if insider and reference.version in ("", LATEST):
         words += f": it has no public version; publish one, or call algo://{reference.algorithm}/{LATEST_PRIVATE}"

@@ -19,6 +19,7 @@ everything_else = web.router(public)
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _PREFLIGHT_SECONDS = 600
+_NOT_OPTIONS = [method for method in METHODS if method != "OPTIONS"]
 _LINKS = {
     "health": "/healthz",
     "readiness": "/readyz",
@@ -51,6 +52,7 @@ async def front_page(request: Request) -> Any:
 
 
 @routes.options("/v1/algo/{reference:path}")
+@routes.options("/launches/{launch_id}/v1/algo/{reference:path}")
 async def preflight(request: Request, reference: str) -> Response:  # noqa: ARG001 - the path names it
     """A browser asks whether it may call. Whether the key allows it is decided when it does (Fetch, 4.8)."""
     headers = {
@@ -63,7 +65,8 @@ async def preflight(request: Request, reference: str) -> Response:  # noqa: ARG0
     return Response(status_code=204, headers=headers)
 
 
-@routes.api_route("/v1/algo/{reference:path}", methods=[method for method in METHODS if method != "OPTIONS"])
+@routes.api_route("/v1/algo/{reference:path}", methods=_NOT_OPTIONS)
+@routes.api_route("/launches/{launch_id}/v1/algo/{reference:path}", methods=_NOT_OPTIONS)
 async def no_call(request: Request, reference: str) -> Response:  # noqa: ARG001 - the path names it
     """Calls are taken off before the application (`protocol.py`), so what arrives here is none."""
     if request.method == "POST":

@@ -124,6 +124,11 @@ class Callers:
             raise Unauthenticated(UNKNOWN)
         return caller
 
+    def digest(self, caller: Caller) -> str | None:
+        """SHA-256 of the caller's API key; None for one with an access token."""
+        key_id = caller.principal.key_id
+        return self._directory.key_ids.get(key_id, "") if key_id is not None else None
+
     def _of_call_token(self, token: str) -> Caller:
         if self.tokens is None:
             raise Unauthenticated(UNKNOWN)

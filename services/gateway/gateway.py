@@ -16,6 +16,7 @@ from libs.common.clients.deployer import DeployerClient
 from libs.common.clients.feeds import FeedClient
 from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.identity import IDENTITY_FEED
+from libs.common.contracts.launches import LAUNCHED_FEED
 from libs.common.contracts.replicas import ROUTES_FEED
 from libs.common.directory import Directory
 from libs.common.feed import FeedFollower
@@ -31,6 +32,7 @@ from services.gateway.data.visitors import Visitors
 from services.gateway.demand import DemandReporter
 from services.gateway.edge import Edge
 from services.gateway.entry import Entry, announce
+from services.gateway.launched import Launches
 from services.gateway.pool import Pools
 from services.gateway.protocol import GatewayProtocol
 from services.gateway.records import Records
@@ -93,18 +95,26 @@ class Gateway:
             start_patience=settings.start_patience_seconds,
         )
         self.table = Table(self.pools)
+        self.launches = Launches(self.pools, self.table)
         self.directory = Directory()
         self.identity = self._follower("fakts", IDENTITY_FEED, self.directory.apply)
         self.catalog = self._follower("registry", CATALOG_FEED, self.table.apply)
         self.routes = self._follower("deployer", ROUTES_FEED, self.pools.apply)
+        self.launched = self._follower("deployer", LAUNCHED_FEED, self.launches.apply)
         confirm_identity, confirm_catalog = Confirmation(self.identity), Confirmation(self.catalog)
+        confirm_launched = Confirmation(self.launched)
+
+        async def confirm_names() -> bool:
+            catalog, _ = await asyncio.gather(confirm_catalog(), confirm_launched())
+            return catalog
+
         self.authenticator = Authenticator(TokenVerifier(self.entry.jwks), self.directory, refresh=confirm_identity)
         self.callers = Callers(self.directory, self.authenticator, confirm_identity)
         self.records = Records(settings.record_backlog, self.entry.instance_id)
         self.calls = Calls(
             settings,
             self.callers,
-            Admissions(self.callers, self.table, confirm=confirm_catalog, clock=self.clock),
+            Admissions(self.callers, self.table, self.launches, confirm=confirm_names, clock=self.clock),
             clock=self.clock,
             spawn=self._background.spawn,
             record=self.records.add,
@@ -142,7 +152,7 @@ class Gateway:
         Raises:
             JoinRefused, httpx.HTTPError, TimeoutError: at a first start, when fakts does not let it in.
         """
-        known = [follower.load() for follower in (self.identity, self.catalog, self.routes)]
+        known = [follower.load() for follower in (self.identity, self.catalog, self.routes, self.launched)]
         if all(known[:2]):
             self.entry.use_kept(self.callers)
         else:
@@ -154,6 +164,7 @@ class Gateway:
                     self._follow(self.identity),
                     self._follow(self.catalog),
                     self._follow(self.routes),
+                    self._follow(self.launched),
                     announce(self.entry, self.records, bus),
                     self.data.run(self.entry),
                 ),
@@ -162,7 +173,7 @@ class Gateway:
                 yield
                 await self._drain()
         finally:
-            for follower in (self.identity, self.catalog, self.routes):
+            for follower in (self.identity, self.catalog, self.routes, self.launched):
                 follower.save()
             self.pools.close()
             await self._background.close()

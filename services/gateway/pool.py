@@ -36,13 +36,14 @@ UNREACHABLE = (
 
 
 class Pool:
-    """One revision: its replicas, and the calls that wait for them."""
+    """One revision, or one entry of a launch: its replicas, and the calls that wait for them."""
 
     def __init__(self, pools: Pools, revision_id: UUID) -> None:
         self._pools = pools
         self.revision_id = revision_id
         self.algorithm_id: UUID | None = None
-        """None while the catalog does not have the revision."""
+        """None while the catalog does not have the revision, and for a launch: its replicas are not on demand."""
+        self.is_launched = False
         self.replicas: list[Replica] = []
         self.waiting: OrderedDict[Call, None] = OrderedDict()
         self.is_routed = False
@@ -231,6 +232,18 @@ class Pools:
         pool.algorithm_id = algorithm_id
         return pool
 
+    def launched(self, route: UUID) -> Pool:
+        """The replicas of one entry of a launch."""
+        pool = self._of(route)
+        pool.is_launched = True
+        return pool
+
+    def forget_launched(self, route: UUID) -> None:
+        """No launch has the entry any more. Its replicas stay for as long as their route does."""
+        pool = self._of(route)
+        pool.is_launched = False
+        self._drop_unused(pool)
+
     def apply(self, key: str, body: dict[str, Any] | None) -> None:
         """Raises ValueError for a route that is none; the one before stays."""
         route = Route.model_validate(body) if body is not None else None
@@ -256,7 +269,7 @@ class Pools:
                 replica.retire()
 
     def _drop_unused(self, pool: Pool) -> None:
-        if pool.algorithm_id is None and not pool.is_routed and not pool.active:
+        if pool.algorithm_id is None and not (pool.is_launched or pool.is_routed or pool.active):
             self._pools.pop(pool.revision_id, None)
 
     def _of(self, revision_id: UUID) -> Pool:

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from libs.common import logs
 from libs.common.problems import Invalid, Problem
-from services.gateway.admission import PREFIX
+from services.gateway.admission import is_call
 from services.gateway.answers import RequestTimeout
 from services.gateway.calls import Calls
 from services.gateway.clock import Clock
@@ -183,7 +183,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return  # the parser takes what follows for another protocol, and ends: `_decline_upgrade`
         if self.url[:1] != b"/":
             self.url = _origin_form(self.url)
-        if self.url.startswith(PREFIX) and self.parser.get_method() == b"POST":
+        if is_call(self.url) and self.parser.get_method() == b"POST":
             self._begin_call()
         else:
             self._begin_other()

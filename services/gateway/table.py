@@ -17,7 +17,7 @@ _MOST_VERSIONS = 256
 
 
 class Target:
-    """One revision of one algorithm, with the replicas that serve it."""
+    """One revision of one algorithm, with the replicas that serve it: its own, or those of a launch."""
 
     __slots__ = ("algorithm", "pool", "revision_id")
 
@@ -73,6 +73,9 @@ class Table:
     def find(self, reference: Reference) -> Algorithm | None:
         """The algorithm that the reference names, whoever may see it."""
         return (self._by_id if reference.is_id else self._by_name).get(reference.algorithm)
+
+    def by_id(self, algorithm_id: UUID) -> Algorithm | None:
+        return self._by_id.get(str(algorithm_id))
 
     def target(self, algorithm: Algorithm, version: str, *, insider: bool) -> Target | None:
         """The revision that a call of `version` runs, or None when there is none that the caller may see.

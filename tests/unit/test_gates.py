@@ -34,7 +34,11 @@ PUBLIC = {
     "gateway": HEALTH
     | {("GET", "/"), ("GET", "/v1/hostedData")}
     | {(method, path) for method in ALL if method != "OPTIONS" for path in DATA}
-    | {(method, path) for method in ALL for path in ("/v1/algo/{reference:path}", "/{path:path}")},
+    | {
+        (method, path)
+        for method in ALL
+        for path in ("/v1/algo/{reference:path}", "/launches/{launch_id}/v1/algo/{reference:path}", "/{path:path}")
+    },
 }
 """Some of these ask for a credential in their own way: the report (apps are no principals), git (a password, so that
 git asks for it), calls and data (their error envelope), and what the edge passes on meets its service's gate."""

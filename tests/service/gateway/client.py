@@ -120,11 +120,12 @@ def call(
     content_type: str | None = "text/plain",
     version: str = "1.1",
     chunked: bool = False,
+    base: str = "/v1/algo/",
     **headers: str,
 ) -> bytes:
     """The bytes of a call. Names of further headers have `_` for `-`."""
     data = body.encode() if isinstance(body, str) else body
-    lines = [f"POST /v1/algo/{reference} HTTP/{version}", "Host: gateway"]
+    lines = [f"POST {base}{reference} HTTP/{version}", "Host: gateway"]
     if key is not None:
         lines.append(f"Authorization: {key}")
     if content_type is not None:

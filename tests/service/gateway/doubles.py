@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from starlette.routing import Route as Path_
 
 from libs.common.contracts.catalog import Artifact, Callability, CatalogEntry, Language, Revision
 from libs.common.contracts.feeds import FeedChange, FeedPage
+from libs.common.contracts.launches import KeySet, Launched
 from libs.common.contracts.replicas import Address, DemandReport, Route, RouteReplica
 from libs.common.hosts import host_id
 from tests.support.serving import serving
@@ -88,10 +89,12 @@ class DeployerDouble:
     def __init__(self) -> None:
         self.url = ""
         self.routes = FeedDouble()
+        self.launched = FeedDouble()
         self.reports: list[DemandReport] = []
         self.on_demand: Callable[[DemandReport], None] = lambda _: None
         paths = [
             Path_("/internal/feeds/routes", self.routes.page),
+            Path_("/internal/feeds/launched", self.launched.page),
             Path_("/internal/demand", self._demand, methods=["POST"]),
         ]
         self.app = Starlette(routes=paths)
@@ -104,6 +107,12 @@ class DeployerDouble:
                 yield self
             finally:
                 self.routes.tell()
+                self.launched.tell()
+
+    def launch(self, launched: Launched, keys: Mapping[str, str]) -> None:
+        """A launch answers from now on, to these keys."""
+        self.launched.set(f"keys:{launched.keys}", KeySet(keys=keys).model_dump(mode="json"))
+        self.launched.set(f"launch:{launched.launch_id}", launched.model_dump(mode="json"))
 
     def route(self, revision_id: UUID, *replicas: RouteReplica, failure: str | None = None) -> None:
         route = Route(revision_id=revision_id, replicas=replicas, failure=failure)
