@@ -66,7 +66,7 @@ class Catalog:
             idle_seconds=scaling.idle_seconds,
         )
 
-    def spec(self, revision_id: UUID, replica_id: UUID) -> ReplicaSpec | None:
+    def spec(self, revision_id: UUID, replica_id: UUID, *, must_load: bool = False) -> ReplicaSpec | None:
         """What a replica that is started now is made of, or None when there is no such revision."""
         found = self._revisions.get(revision_id)
         if found is None:
@@ -86,12 +86,13 @@ class Catalog:
             concurrency=entry.scaling.concurrency,
             memory_mib=entry.scaling.memory_mib,
             secrets_version=entry.secrets_version,
+            must_load=must_load,
         )
 
     def is_current(self, spec: Mapping[str, Any]) -> bool:
         """Is a replica of this stored spec what one that were started now would be?"""
         stored = ReplicaSpec.model_validate(spec)
-        return self.spec(stored.revision_id, stored.id) == stored
+        return self.spec(stored.revision_id, stored.id, must_load=stored.must_load) == stored
 
     def name(self, revision_id: UUID) -> str | None:
         """`owner/name` of a revision's algorithm."""

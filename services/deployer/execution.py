@@ -82,7 +82,8 @@ def _drain(doing: _Execution, row: Replica, drain: Drain) -> None:
 
 def _start(doing: _Execution, start: Start) -> None:
     deployment = doing.rows.deployments[start.deployment_id]
-    spec = doing.catalog.spec(deployment.revision_id, uuid4())
+    launched = deployment.replicas is not None  # what does not load takes no other version's place
+    spec = doing.catalog.spec(deployment.revision_id, uuid4(), must_load=launched)
     if spec is None:
         raise LookupError(f"revision {deployment.revision_id} was planned and is not in the catalog")
     row = Replica(

@@ -149,8 +149,7 @@ class ReplicaConnection(asyncio.Protocol):
         body = data[end + 4 :]
         self._missing = length - len(body)
         if self._missing < 0:
-            self._break()
-            return
+            body = self._before_farewell(body, length)
         self._head = b""
         self.replica.took(seconds)
         if outcome == _UNSTARTED:
@@ -198,15 +197,24 @@ class ReplicaConnection(asyncio.Protocol):
 
     def _take_body(self, data: bytes) -> None:
         call = self.call
-        if call is None or len(data) > self._missing:
+        if call is None:
             self._break()
             return
+        if len(data) > self._missing:
+            data = self._before_farewell(data, self._missing)
         self._missing -= len(data)
         if self._missing:
             call.answer_continued(data)
         else:
             self._free()
             call.answer_ended(data)
+
+    def _before_farewell(self, data: bytes, length: int) -> bytes:
+        """What belongs to the answer. A replica that ends says on each connection that it begins nothing more, also
+        right behind an answer."""
+        self._missing = 0 if self._missing < 0 else self._missing
+        self._keep = False
+        return data[:length]
 
     def _free(self) -> None:
         self.call = None

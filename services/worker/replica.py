@@ -175,6 +175,8 @@ class Replica:
                 raise ReplicaFailed(self._end_reason(process))
             with contextlib.suppress(NoAnswer):
                 health = await control.health()
+                if health.state == "ready" and health.reason is not None and self.spec.must_load:
+                    raise ReplicaFailed(health.reason)
                 if _STATES.get(health.state) in (ReplicaState.READY, ReplicaState.DRAINING):
                     self._become(_STATES[health.state], health.reason)
                     return

@@ -27,7 +27,7 @@ VERSIONED = """
 import os, time
 def apply(input):
     time.sleep(0.01)
-    return {{"version": {version}, "pid": os.getpid(), "input": input}}
+    return {"version": VERSION, "pid": os.getpid(), "input": input}
 """
 
 
@@ -125,14 +125,18 @@ class Crowd:
         return {version for at, version in self.oks if at > moment}
 
 
+def of_version(number: int) -> str:
+    return VERSIONED.replace("VERSION", str(number))
+
+
 @pytest.fixture(scope="module")
 def commits(author: Author) -> list[str]:
     """Three built commits of `tool`, the last of which does not load, and one of `other`."""
-    found = [author.deploy("tool", VERSIONED.format(version=1))]
-    for source in (VERSIONED.format(version=2), "def load():\n    raise ValueError('no model')\n" + VERSIONED):
-        found.append(author.push("tool", {"src/tool.py": source.format(version=3)}))
+    found = [author.deploy("tool", of_version(1))]
+    for source in (of_version(2), of_version(3) + "def load():\n    raise ValueError('no model')\n"):
+        found.append(author.push("tool", {"src/tool.py": source}))
         author.build("tool", found[-1])
-    found.append(author.deploy("other", VERSIONED.format(version=1)))
+    found.append(author.deploy("other", of_version(1)))
     return found
 
 

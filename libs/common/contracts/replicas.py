@@ -56,6 +56,8 @@ class ReplicaSpec(Wire):
     memory_mib: int = 2048
     secrets_version: int = 0
     load_timeout_seconds: float = 300.0
+    must_load: bool = False
+    """One whose load() fails has failed. Else it answers every call with that error, as its callers should see it."""
 
 
 class ReplicaOrder(Wire):

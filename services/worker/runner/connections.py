@@ -30,16 +30,14 @@ _KEEPALIVE_S = 60
 
 
 class Connection:
-    """`place` is its row in the shared status, not used again before this one is closed. `fresh` as long as no
-    answer can have gone over it."""
+    """`place` is its row in the shared status, not used again before this one is closed."""
 
-    __slots__ = ("fresh", "place", "remote", "socket")
+    __slots__ = ("place", "remote", "socket")
 
     def __init__(self, accepted: socket.socket, place: int, *, remote: bool) -> None:
         self.socket = accepted
         self.place = place
         self.remote = remote
-        self.fresh = True
 
 
 class Connections:
@@ -69,8 +67,6 @@ class Connections:
         """A new host: pass it all that are open."""
         self._channel = channel
         self._waiting = collections.deque(self._open.values())
-        for connection in self._waiting:
-            connection.fresh = False
         self.pass_on()
 
     def detach(self) -> None:
@@ -100,7 +96,7 @@ class Connections:
         """One that the host could not take."""
         connection = self._open.get(place)
         if connection is not None:
-            self._dismiss(connection, reason, even_unasked=connection.fresh)
+            self._dismiss(connection, reason)
 
     def send(self, place: int, data: bytes) -> None:
         """An answer in the host's place. It fits any socket's buffer, unless the gateway does not read."""
@@ -190,18 +186,10 @@ class Connections:
         else:
             self._drop(connection)
 
-    def _dismiss(self, connection: Connection, reason: str, *, even_unasked: bool = False) -> None:
-        """Close it. If a call has arrived on it, say first that it was not begun. `even_unasked`: or if one is
-        about to."""
-        try:
-            arrived = connection.socket.recv(_DISCARD)
-        except OSError:
-            arrived = b""
-        if arrived or even_unasked:
-            self.send(connection.place, answers.unstarted(reason))
-            self._linger(connection)
-        else:
-            self._drop(connection)
+    def _dismiss(self, connection: Connection, reason: str) -> None:
+        """Close it, and say that whatever comes was not begun: a call may be on its way at this very moment."""
+        self.send(connection.place, answers.unstarted(reason))
+        self._linger(connection)
 
     def _linger(self, connection: Connection) -> None:
         """Close it, but first read what the gateway is still sending: to close with that unread would take the

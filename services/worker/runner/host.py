@@ -151,8 +151,7 @@ class Host:
                 thread.join()
         else:
             self._serve(0)
-        for connection in list(self._connections.values()):
-            self._take_leave(connection)
+        # The guardian takes leave of the gateways: only who stays can wait for what they are just sending.
         if self._pipe is not None:
             self._pipe.close()
 
@@ -286,14 +285,6 @@ class Host:
         import hmac  # noqa: PLC0415 - only replicas that gateways on other hosts call need it
 
         return hmac.compare_digest(headers.get(protocol.REPLICA_TOKEN, "").encode("latin-1"), self._token)
-
-    def _take_leave(self, connection: Connection) -> None:
-        """A call that arrived while this process was leaving is answered as not begun."""
-        with contextlib.suppress(OSError, BadMessage):
-            data = connection.receive(_RECEIVE)
-            if data or connection.requests.partial:
-                connection.send(answers.unstarted("the replica is draining"))
-        self._close(connection)
 
     def _close(self, connection: Connection) -> None:
         """Both by hand what a close alone would do if the guardian had no copy: leave the epoll, hang up."""

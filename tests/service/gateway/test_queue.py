@@ -362,3 +362,23 @@ async def test_fast_replicas_are_sent_calls_ahead_and_slow_ones_are_not(platform
     held.release(8)
     await asyncio.gather(*calls)
     assert replica.most_running == 1
+
+
+async def test_a_replica_that_says_farewell_behind_its_answer_loses_no_call(platform: Platform) -> None:
+    """It ends just now: what crosses the farewell was not begun, and goes to the next replica."""
+
+    async def last_word(asked: Asked) -> bytes:
+        unstarted = envelope({"message": "draining"}, outcome="unstarted", status="503 Service Unavailable")
+        return answered(asked) + unstarted
+
+    def answered(asked: Asked) -> bytes:
+        return envelope(asked.body.decode(), asked.headers["x-request-id"])
+
+    ending = await platform.replica(play=last_word)
+    staying = await platform.replica()
+    platform.route(ending)
+    for number in range(5):
+        assert (await platform.call(body=str(number))).result == str(number)
+    assert ending.connections == len(ending.calls), "nothing is sent where it has said farewell"
+    platform.route(staying)
+    assert (await platform.call(body="on")).result == "on"

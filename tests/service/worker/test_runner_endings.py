@@ -279,7 +279,9 @@ def test_draining_finishes_the_call_under_way_and_begins_no_other(
         assert busy.receive().result == "under way"
         answer = waiting.receive()
         assert (answer.status, answer.headers["x-outcome"]) == (503, "unstarted")
-        assert idle.socket.recv(100) == b""
+        farewell = idle.receive_raw()
+        assert farewell.startswith(b"HTTP/1.1 503 "), "so that a call which crosses it is known not to have begun"
+        assert b"x-outcome: unstarted\r\n" in farewell
         assert replica.guardian.wait(60) == 0
         assert replica.state["state"] == "stopped"
 
