@@ -53,6 +53,12 @@ class Administrator:
         headers = {"authorization": f"Simple {platform.admin['admin_api_key']}"}
         self.http = httpx.Client(base_url=f"{platform.url}/admin/v1", headers=headers, timeout=60.0)
 
+    def __enter__(self) -> Administrator:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.http.close()
+
     def ok(self, method: str, path: str, **options: Any) -> Any:
         answer = self.http.request(method, path, **options)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
@@ -77,6 +83,12 @@ class Administrator:
     def replicas(self, deployment: str) -> list[dict[str, Any]]:
         found = self.deployment(deployment)["replicas"]
         return [one for one in found if one["desired"] == "running" and one["actual"] == "ready"]
+
+
+@pytest.fixture(scope="module")
+def admin(platform: Separate) -> Iterator[Administrator]:
+    with Administrator(platform) as admin:
+        yield admin
 
 
 @dataclass
@@ -141,9 +153,8 @@ def commits(author: Author) -> list[str]:
 
 
 def test_a_launch_is_called_while_it_is_edited_redeployed_rolled_back_and_hurt(
-    platform: Separate, author: Author, commits: list[str]
+    platform: Separate, admin: Administrator, author: Author, commits: list[str]
 ) -> None:
-    admin = Administrator(platform)
     platform.start_service("worker", instance="worker2", CONSTELLATION_LISTEN_TCP="true")
     platform.wait_until(lambda: len(admin.ok("GET", "/workers")["items"]) == 2, "list two workers", SECONDS)
 
@@ -231,9 +242,8 @@ def marked(text: str) -> list[int]:
 
 
 def test_a_version_that_does_not_load_is_rolled_back_by_itself(
-    platform: Separate, author: Author, commits: list[str]
+    platform: Separate, admin: Administrator, author: Author, commits: list[str]
 ) -> None:
-    admin = Administrator(platform)
 
     def entries(commit: str) -> list[dict[str, Any]]:
         return [{"algorithm": f"{author.username}/tool/{commit}", "vanity_url": "bad/tool", "replicas": 1}]
