@@ -1,0 +1,119 @@
+"""Which of a service's addresses answers: they are tried by their challenge, the likeliest first."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+from libs.common.contracts.joining import Alias, Instance
+
+CHALLENGE_SECONDS = 3.0
+HEAD_START_SECONDS = 0.3
+"""How long one address is tried alone before the next one is tried beside it."""
+FRESH_SECONDS = 10.0
+"""How long an address that answered is taken to be alive."""
+_SIGNED = "fakts-challenge-v1:"
+_NEAR = {"loopback": 0, "lan": 1, None: 1, "public": 2, "internal": 3}
+"""Reaches in the order in which to try them; `internal` is the network of a container host."""
+
+
+class Addresses:
+    """Remembers what answered.
+
+    Args:
+        same_machine: the platform runs on this machine, so that its loopback addresses mean the same here.
+        in_container: addresses of a container host's own network may be near.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, *, same_machine: bool, in_container: bool | None = None) -> None:
+        self._http = http
+        self._same_machine = same_machine
+        self._in_container = Path("/.dockerenv").exists() if in_container is None else in_container
+        self._answered: dict[str, tuple[Alias, float]] = {}
+
+    async def find(self, instance: Instance) -> Alias | None:
+        """An address of the instance that answers now, or answered a moment ago; None when none does."""
+        known, since = self._answered.get(instance.identifier, (None, 0.0))
+        if known is not None and known in instance.aliases and time.monotonic() < since + FRESH_SECONDS:
+            return known
+        tried = order(instance.aliases, same_machine=self._same_machine, in_container=self._in_container)
+        if known in tried:
+            tried = [known, *(alias for alias in tried if alias != known)]
+        found = await self._first(tried, instance)
+        if found is None:
+            self._answered.pop(instance.identifier, None)
+        else:
+            self._answered[instance.identifier] = found, time.monotonic()
+        return found
+
+    def forget(self, instance: Instance) -> None:
+        """The address that was found last has stopped answering."""
+        if instance.identifier in self._answered:
+            self._answered[instance.identifier] = self._answered[instance.identifier][0], -FRESH_SECONDS
+
+    async def _first(self, aliases: Sequence[Alias], instance: Instance) -> Alias | None:
+        """The first to answer; each gets a head start over those after it."""
+        waiting = list(aliases)
+        running: dict[asyncio.Task[bool], Alias] = {}
+        try:
+            while waiting or running:
+                if waiting:
+                    alias = waiting.pop(0)
+                    running[asyncio.create_task(self._answers(alias, instance))] = alias
+                done, _ = await asyncio.wait(
+                    running,
+                    timeout=HEAD_START_SECONDS if waiting else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for task in done:
+                    alias = running.pop(task)
+                    if task.result():
+                        return alias
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        return None
+
+    async def _answers(self, alias: Alias, instance: Instance) -> bool:
+        """The challenge succeeds; where the instance has a key, only with its signature."""
+        key = instance.challenge_key
+        nonce = secrets.token_urlsafe(24)
+        url = f"{alias.url}/{alias.challenge.lstrip('/')}"
+        try:
+            answer = await self._http.get(
+                url, params={"nonce": nonce} if key else None, timeout=CHALLENGE_SECONDS, follow_redirects=False
+            )
+            if answer.status_code != 200:
+                return False
+            return key is None or signed(answer.json(), nonce, key)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return False
+
+
+def order(aliases: Sequence[Alias], *, same_machine: bool, in_container: bool) -> list[Alias]:
+    """The addresses to try, in that order: the near ones first, else as the platform says. Pure."""
+    usable = [alias for alias in aliases if same_machine or alias.reach != "loopback"]
+    return sorted(usable, key=lambda alias: 1 if in_container and alias.reach == "internal" else _NEAR[alias.reach])
+
+
+def signed(answer: object, nonce: str, key: object) -> bool:
+    """The answer to a challenge has the signature of its nonce (Ed25519, RFC 8032). Pure."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - few deployments sign, and it is large
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
+    match answer, key:
+        case {"signature": str(signature)}, {"kind": "ed25519", "key": str(public)}:
+            try:
+                owner = Ed25519PublicKey.from_public_bytes(base64.b64decode(public, validate=True))
+                owner.verify(base64.b64decode(signature, validate=True), f"{_SIGNED}{nonce}".encode())
+            except (ValueError, InvalidSignature):
+                return False
+            return True
+    return False
