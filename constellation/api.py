@@ -6,11 +6,8 @@ by page while they are iterated.
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,37 +17,22 @@ import httpx
 
 from constellation import push
 from constellation.push import Pushed, PushFailed, Remote
-from constellation.rest import ANSWER_SECONDS, PAGE, ApiError, Document, Rest, limit, path
+from constellation.rest import ANSWER_SECONDS, PAGE, ApiError, Document, Key, Rest, limit, now, path
+from libs.common.connect import calls
+from libs.common.connect.calls import Answer
+from libs.common.connect.errors import CallFailed
 
 OnLog = Callable[[str], None]
 
 LOG_WAIT_SECONDS = 20.0
-CALL_SECONDS = 300.0
-_CALL_GRACE_SECONDS = 60.0
 _APPEAR_SECONDS = 20.0
 _START_SECONDS = 5.0
 _LOOK_SECONDS = 0.3
 _NO_BUILD, NOTHING_NEW = 1010, 1007
-TEXT, JSON, BINARY = "text/plain", "application/json", "application/octet-stream"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an algorithm answered."""
-
-    result: Any
-    """A text, bytes, or a JSON value."""
-    kind: str
-    """`text`, `json`, `binary` or `void`."""
-    duration: float
-    """Seconds."""
-    request_id: str
-    stdout: str | None = None
-    """What the algorithm printed, if that was asked for and the key is its owner's."""
 
 
 class Api:
-    """Acts for one API key. Use it as a context, or close it.
+    """Acts for one API key or login. Use it as a context, or close it.
 
     Every method raises ApiError.
 
@@ -59,7 +41,7 @@ class Api:
         transport: how requests are carried; the network's by default.
     """
 
-    def __init__(self, url: str, key: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, key: Key, *, transport: httpx.BaseTransport | None = None) -> None:
         self._key = key
         self._rest = Rest(url, key, transport=transport)
 
@@ -126,7 +108,7 @@ class Api:
         content: bytes,
         media_type: str,
         *,
-        seconds: float = CALL_SECONDS,
+        seconds: float = calls.DEFAULT_SECONDS,
         stdout: bool = False,
     ) -> Answer:
         """Call an algorithm. An error of the algorithm has its `kind`.
@@ -136,20 +118,24 @@ class Api:
             media_type: TEXT, JSON or BINARY.
             seconds: for the algorithm's run.
         """
-        where = path("v1", "algo", *reference.removeprefix("algo://").split("/"))
-        options: dict[str, Any] = {"timeout": f"{seconds:g}"} | ({"stdout": "true"} if stdout else {})
-        headers = {"Content-Type": media_type}
-        timeout = limit(seconds + _CALL_GRACE_SECONDS)
         response = self._rest.request(
-            "POST", where, content=content, params=options, headers=headers, timeout=timeout
+            "POST",
+            calls.path(reference),
+            content=content,
+            params=calls.options(seconds, stdout=stdout),
+            headers={"Content-Type": media_type},
+            timeout=limit(seconds + calls.GRACE_SECONDS),
         )
-        return _answer(self._rest.document(response), response.status_code)
+        try:
+            return calls.answer(self._rest.document(response), response.status_code)
+        except CallFailed as error:
+            raise ApiError(str(error), status=error.status, kind=error.kind, trace=error.stack) from None
 
     # Sources and builds
 
     def push(self, folder: Path, owner: str, name: str, *, message: str, seconds: float = 300.0) -> Pushed:
         """Bring a folder's files to the algorithm's repository: see `constellation.push`."""
-        remote = Remote(f"{self._rest.url}{path('git', owner, f'{name}.git')}", self._key)
+        remote = Remote(f"{self._rest.url}{path('git', owner, f'{name}.git')}", now(self._key))
         try:
             return push.push(folder, remote, author=owner, message=message, seconds=seconds)
         except PushFailed as error:
@@ -295,28 +281,3 @@ def _algorithm(owner: str, name: str) -> str:
 
 def _keys(owner: str, organization: bool) -> str:
     return path("v1", "organizations" if organization else "users", owner, "keys")
-
-
-def _answer(document: Document, status: int) -> Answer:
-    if isinstance(error := document.get("error"), dict):
-        raise ApiError(
-            str(error.get("message", "")),
-            status=status,
-            kind=str(error.get("error_type") or "AlgorithmError"),
-            trace=error.get("stacktrace") or None,
-        )
-    metadata = document.get("metadata") or {}
-    kind = metadata.get("content_type", "json")
-    result = document.get("result")
-    return Answer(
-        result=base64.b64decode(str(result)) if kind == "binary" else result,
-        kind=kind,
-        duration=float(metadata.get("duration", 0.0)),
-        request_id=str(document.get("request_id", "")),
-        stdout=metadata.get("stdout"),
-    )
-
-
-def json_content(value: Any) -> bytes:
-    """A value as the body of a call."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

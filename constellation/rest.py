@@ -1,14 +1,16 @@
-"""Requests to one platform with one API key: authorised, paged, and with one kind of error."""
+"""Requests to one platform with one key or login: authorised, paged, and with one kind of error."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
 
 Document = dict[str, Any]
+Key = str | Callable[[], str]
+"""An API key, or what gives an access token that is good now."""
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
@@ -47,17 +49,24 @@ class Rest:
 
     Args:
         url: the platform's public address.
+        key: asked before every request when it is a login's.
         transport: how requests are carried; the network's by default.
     """
 
-    def __init__(self, url: str, key: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, key: Key, *, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
-        if not (key.isascii() and key.isprintable() and key.strip()):  # nothing that would quote it may be tried
+        if isinstance(key, str) and not (key.isascii() and key.isprintable() and key.strip()):
+            # Nothing that would quote it may be tried.
             raise ApiError("the API key is empty or has characters that no key has; was it copied whole?")
+
+        def authorize(request: httpx.Request) -> httpx.Request:
+            request.headers["Authorization"] = authorization(key)
+            return request
+
         try:
             self._http = httpx.Client(
                 base_url=self.url,
-                headers={"Authorization": f"Simple {key}"},
+                auth=authorize,
                 timeout=limit(ANSWER_SECONDS),
                 transport=transport,
             )
@@ -112,6 +121,22 @@ class Rest:
         if isinstance(error, httpx.TimeoutException):
             return f"{self.url} did not answer in time"
         return f"{self.url} cannot be reached ({error}); is the platform running there?"
+
+
+def is_token(key: str) -> bool:
+    """It is an access token (a JWT), not an API key."""
+    return key.count(".") == 2
+
+
+def now(key: Key) -> str:
+    """The key itself, or the token of this moment."""
+    return key if isinstance(key, str) else key()
+
+
+def authorization(key: Key) -> str:
+    """The `Authorization` header that shows a key or token."""
+    current = now(key)
+    return f"{'Bearer' if is_token(current) else 'Simple'} {current}"
 
 
 def path(*parts: str) -> str:

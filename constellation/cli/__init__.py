@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from constellation.cli import algo, audit, key, migrate, org, serve, up, user, worker
+from constellation.cli import algo, audit, doctor, key, login, migrate, org, serve, up, user, worker
 
 app = typer.Typer(
     name="constellation",
@@ -16,6 +16,9 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
+app.command("login")(login.login)
+app.command("logout")(login.logout)
+app.add_typer(doctor.app)
 app.add_typer(audit.app)
 for name, group in (("algo", algo), ("worker", worker), ("user", user), ("org", org), ("key", key)):
     app.add_typer(group.app, name=name)
