@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from libs.common.connect import protocol
@@ -47,6 +47,7 @@ class Login:
         mandate_key: str | None = None,
         redeem_token: str | None = None,
         prompt: Prompt | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.endpoints = endpoints
         self.manifest = manifest
@@ -54,6 +55,7 @@ class Login:
         self._mandate_key = mandate_key
         self._redeem_token = redeem_token
         self._prompt = prompt
+        self._sleep = sleep
         self._credential: Credential | None = None
         self._renewing = asyncio.Lock()
 
@@ -181,7 +183,7 @@ class Login:
         prompt(login)
         form, interval, end = protocol.device_form(login), login.interval, time.monotonic() + login.seconds
         while time.monotonic() < end:
-            await asyncio.sleep(interval)
+            await self._sleep(interval)
             try:
                 return await self.endpoints.token(form)
             except Refused as refused:
