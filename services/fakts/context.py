@@ -13,10 +13,12 @@ from libs.common.feed import FeedPublisher
 from services.fakts.audit import Audit
 from services.fakts.identity.feed import IdentityFeed
 from services.fakts.identity.passwords import Attempts, Passwords
+from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.oauth.keys import SigningKeys
 from services.fakts.origin import Origin, origin_of
 from services.fakts.settings import FaktsSettings
+from services.fakts.where import Where, client_address
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Context:
     passwords: Passwords
     attempts: Attempts
     verifier: TokenVerifier
+    starts: Rate
+    """Of apps that ask to be let in, by address."""
+    guesses: Rate
+    """Of codes and tokens that nobody issued, by address."""
 
     def issuer(self, origin: Origin) -> str:
         """Who tokens say they are from: the public URL, or where there is none the origin that was asked."""
@@ -47,5 +53,14 @@ async def _origin(request: Request) -> Origin:
     return origin_of(request.headers.get("host"), request.url.scheme, context.settings.public_url)
 
 
+async def _where(request: Request) -> Where:
+    context: Context = request.app.state.context
+    peer = request.client.host if request.client else None
+    address = client_address(peer, request.headers.get("x-forwarded-for"), context.settings.trusted_networks)
+    return Where(address, request.headers.get("host", ""))
+
+
 Ctx = Annotated[Context, Depends(_context)]
 RequestOrigin = Annotated[Origin, Depends(_origin)]
+RequestWhere = Annotated[Where, Depends(_where)]
+"""Where the request came from."""
