@@ -7,6 +7,7 @@ Feed entries:
 
 * ``account:<name>`` holds an :class:`Account` (a user or an organization).
 * ``key:<sha256 hex of the API key>`` holds a :class:`Key`. A revoked key has no entry.
+* ``ended:<id>`` holds an :class:`Ended`: access tokens whose `sid` or `client_id` is the id are refused.
 """
 
 from __future__ import annotations
@@ -74,6 +75,13 @@ class Key(Wire):
     """A PlatformAdminKey: reaches administrators' routes only."""
     permissions: Permissions = Permissions()
     expires_at: AwareDatetime | None = None
+
+
+class Ended(Wire):
+    """A login or a client was revoked before its access tokens expired."""
+
+    until: AwareDatetime
+    """No access token of it lives longer; then the entry goes."""
 
 
 class PrincipalKind(StrEnum):
