@@ -48,8 +48,8 @@ class MasterKey:
         return _text(self._derive("secrets of algorithms"))
 
     def client_secret(self, client_id: UUID) -> str:
-        """The secret of an app that speaks version 1 of the Fakts protocol. It is told at every claim, and so derived:
-        its row holds a digest."""
+        """The secret of an app that speaks version 1 of the Fakts protocol. It is told again at every claim, so it is
+        derived, and the app's row holds its digest."""
         return _text(self._derive(f"client secret {client_id}")).rstrip("=")
 
     def claim_token(self, client_id: UUID) -> str:

@@ -49,7 +49,7 @@ class FaktsSettings(ServiceSettings):
     login_seconds: int = Field(default=180 * 86_400, ge=60)
     """How long an app stays logged in by refreshing."""
     refresh_grace_seconds: float = Field(default=60.0, ge=0, le=3600)
-    """How long a spent refresh token is good once more: processes that share a credential refresh at the same time."""
+    """How long a spent refresh token is good once more: processes that share one refresh at the same time."""
     authorization_code_seconds: int = Field(default=60, ge=10, le=600)
     device_interval_seconds: int = Field(default=5, ge=1, le=60)
     """How often an app may ask whether it was approved."""
