@@ -108,6 +108,8 @@ class Principal:
     session_limit: int = 80
     permissions: Permissions = field(default_factory=Permissions)
     organizations: Mapping[str, Role] = field(default_factory=dict)
+    scopes: frozenset[str] | None = None
+    """Of the access token, beyond which it does not go; None for every other credential."""
 
     @property
     def is_service(self) -> bool:
@@ -115,7 +117,7 @@ class Principal:
 
     @property
     def is_admin(self) -> bool:
-        """May use administrators' routes: an admin key, or a signed-in administrator."""
+        """May use administrators' routes: an admin key, or an administrator who signed in or let an app do this."""
         return self.admin_key or (self.staff and self.key_id is None)
 
     def belongs_to(self, owner: str) -> bool:
