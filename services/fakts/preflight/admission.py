@@ -11,6 +11,7 @@ from libs.common import db
 from libs.common.contracts.joining import Alias, Manifest
 from services.fakts.context import Context
 from services.fakts.models import Client, Organization, User
+from services.fakts.oauth import logins
 from services.fakts.preflight import instances
 from services.fakts.preflight.composition import Composition
 from services.fakts.where import zone_of
@@ -21,7 +22,7 @@ _SOMEWHERE = Alias(id="self", host="localhost")
 
 async def let_in(
     session: AsyncSession,
-    context: Context,  # noqa: ARG001 - ends earlier clients everywhere
+    context: Context,
     client: Client,
     user: User,
     organization: Organization | None,
@@ -53,7 +54,7 @@ async def let_in(
         )
     )
     for one in earlier.all():
-        one.ended_at = db.now()
+        await logins.end_client(session, context, one)
 
 
 async def composition(session: AsyncSession, client: Client, address: str, declined: Sequence[str]) -> Composition:
