@@ -42,9 +42,14 @@ async def _context(request: Request) -> Context:
     return context
 
 
-async def _origin(request: Request) -> Origin:
+def request_origin(request: Request) -> Origin:
+    """The origin that the request came to. Raises Invalid without a usable `Host` header."""
     context: Context = request.app.state.context
     return origin_of(request.headers.get("host"), request.url.scheme, context.settings.public_url)
+
+
+async def _origin(request: Request) -> Origin:
+    return request_origin(request)
 
 
 Ctx = Annotated[Context, Depends(_context)]
