@@ -44,6 +44,17 @@ class FaktsSettings(ServiceSettings):
     """Start once with this to give the first administrator a new password and new keys; the old ones end."""
 
     access_token_seconds: int = Field(default=3600, ge=60, le=86_400)
+    refresh_token_seconds: int = Field(default=30 * 86_400, ge=60)
+    """How long a refresh token is good that nobody uses."""
+    login_seconds: int = Field(default=180 * 86_400, ge=60)
+    """How long an app stays logged in by refreshing."""
+    refresh_grace_seconds: float = Field(default=60.0, ge=0, le=3600)
+    """How long a spent refresh token is good once more: processes that share one refresh at the same time."""
+    authorization_code_seconds: int = Field(default=60, ge=10, le=600)
+    device_interval_seconds: int = Field(default=5, ge=1, le=60)
+    """How often an app may ask whether it was approved."""
+    token_requests_per_minute: int = Field(default=240, ge=1)
+    """From one address, at the token endpoint."""
     lease_seconds: float = Field(default=15.0, ge=0.5, le=300)
     """How long an instance is in answers after it last offered itself."""
     signing_key_seconds: float = Field(default=90 * 86_400, ge=3600)

@@ -165,6 +165,7 @@ def upgrade() -> None:
     op.add_column("clients", sa.Column("kind", sa.String(length=32), nullable=False, server_default="development"))
     op.add_column("clients", sa.Column("declined", JSONB(), nullable=False, server_default="[]"))
     op.add_column("clients", sa.Column("redirect_uris", JSONB(), nullable=False, server_default="[]"))
+    op.add_column("clients", sa.Column("client_credentials", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("clients", sa.Column("secret_digest", sa.String(length=64), nullable=True))
     op.add_column("clients", sa.Column("claim_digest", sa.String(length=64), nullable=True))
     op.add_column("clients", sa.Column("approved_at", UtcDateTime(), nullable=True))
@@ -183,7 +184,7 @@ def upgrade() -> None:
     op.create_foreign_key(
         "fk_clients_redeem_token_id_redeem_tokens", "clients", "redeem_tokens", ["redeem_token_id"], ["id"]
     )
-    for name in ("kind", "declined", "redirect_uris"):
+    for name in ("kind", "declined", "redirect_uris", "client_credentials"):
         op.alter_column("clients", name, server_default=None)
     op.execute("update clients set approved_at = created_at")
 
@@ -205,6 +206,7 @@ def downgrade() -> None:
     op.drop_column("clients", "claim_digest")
     op.drop_column("clients", "secret_digest")
     op.drop_column("clients", "redirect_uris")
+    op.drop_column("clients", "client_credentials")
     op.drop_column("clients", "declined")
     op.drop_column("clients", "kind")
     op.drop_column("clients", "organization_id")
