@@ -16,6 +16,7 @@ from services.fakts.identity.passwords import Attempts, Passwords
 from services.fakts.master_key import MasterKey
 from services.fakts.oauth.keys import SigningKeys
 from services.fakts.origin import Origin, origin_of
+from services.fakts.pages.upstream import Providers
 from services.fakts.settings import FaktsSettings
 
 
@@ -30,6 +31,10 @@ class Context:
     audit: Audit
     passwords: Passwords
     attempts: Attempts
+    """Failed passwords."""
+    codes: Attempts
+    """Codes of apps that somebody typed, and that nobody asks with."""
+    providers: Providers
     verifier: TokenVerifier
 
     def issuer(self, origin: Origin) -> str:

@@ -46,4 +46,5 @@ class BodyLimit:
         if scope["path"] == TOKEN_PATH:
             await refusal(GrantRefused("invalid_request", words, status=413))(scope, receive, send)
         else:
-            await web.render(scope["path"], TooLarge(words), web.current_request_id())(scope, receive, send)
+            render = scope["app"].state.render
+            await render(scope["path"], TooLarge(words), web.current_request_id())(scope, receive, send)

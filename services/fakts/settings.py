@@ -43,6 +43,9 @@ class FaktsSettings(ServiceSettings):
     admin_recover: bool = False
     """Start once with this to give the first administrator a new password and new keys; the old ones end."""
 
+    providers_file: Path | None = None
+    """Upstream OpenID Connect providers that people may sign in with; TOML or JSON, readable by its owner only."""
+
     access_token_seconds: int = Field(default=3600, ge=60, le=86_400)
     refresh_token_seconds: int = Field(default=30 * 86_400, ge=60)
     """How long a refresh token is good that nobody uses."""
@@ -64,7 +67,16 @@ class FaktsSettings(ServiceSettings):
     signing_key_grace_seconds: float = Field(default=3600, ge=0)
     """How long a key is published after the last token that it signed has expired."""
 
-    @field_validator("bus_url", "blob_url", "public_url", "master_key", "admin_password", "admin_file", mode="before")
+    @field_validator(
+        "bus_url",
+        "blob_url",
+        "public_url",
+        "master_key",
+        "admin_password",
+        "admin_file",
+        "providers_file",
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return value or None

@@ -1,7 +1,7 @@
 """Who looks at a page: the cookies of a browser, and the tokens that bind forms to them.
 
-A form carries a token made from a cookie that no script and no other site can read, so that other sites cannot send it
-in a person's name. Before sign-in that is the cookie of the visit, afterwards the one of the session.
+A form carries a token made from a cookie that no script and no other site can read, so that other sites cannot send
+it in a person's name. Before sign-in that is the cookie of the visit, afterwards the one of the session.
 """
 
 from __future__ import annotations
@@ -117,6 +117,9 @@ class Visit:
         """Give the browser its cookie, if it has none."""
         if self._new:
             set_cookie(response, VISIT, self._secret, self._request)
+
+
+Visiting = Annotated[Visit, Depends()]
 
 
 async def begin(

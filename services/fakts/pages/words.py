@@ -6,17 +6,8 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
-_SCOPES = {
-    "openid": "know who you are on this platform",
-    "profile": "read your name",
-    "email": "read your e-mail address",
-    "offline_access": "stay signed in while you are away",
-    "algo:call": "call algorithms in your name",
-    "algo:manage": "create, change and publish your algorithms",
-    "data:read": "read your hosted data",
-    "data:write": "change and delete your hosted data",
-    "admin": "administer the platform, as far as you may",
-}
+from libs.common.contracts.scopes import WORDS
+
 _BROWSERS = (
     ("Edge", r"\bEdgA?/"),
     ("Opera", r"\bOPR/"),
@@ -36,7 +27,7 @@ _SYSTEMS = (
 
 def scopes(scope: str) -> list[tuple[str, str | None]]:
     """The words of a scope, each with what it allows; None for what this platform gives no meaning."""
-    return [(word, _SCOPES.get(word)) for word in dict.fromkeys(scope.split())]
+    return [(word, WORDS.get(word)) for word in dict.fromkeys(scope.split())]
 
 
 def moment(when: datetime) -> str:
