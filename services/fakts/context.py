@@ -17,6 +17,7 @@ from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.oauth.keys import SigningKeys
 from services.fakts.origin import Origin, origin_of
+from services.fakts.pages.upstream import Providers
 from services.fakts.settings import FaktsSettings
 from services.fakts.where import Where, client_address
 
@@ -32,6 +33,10 @@ class Context:
     audit: Audit
     passwords: Passwords
     attempts: Attempts
+    """Failed passwords."""
+    codes: Attempts
+    """Codes of apps that somebody typed, and that nobody asks with."""
+    providers: Providers
     verifier: TokenVerifier
     starts: Rate
     """Of apps that ask to be let in, by address."""
@@ -48,7 +53,8 @@ async def _context(request: Request) -> Context:
     return context
 
 
-async def _origin(request: Request) -> Origin:
+def request_origin(request: Request) -> Origin:
+    """The origin that the request came to. Raises Invalid without a usable `Host` header."""
     context: Context = request.app.state.context
     return origin_of(request.headers.get("host"), request.url.scheme, context.settings.public_url)
 
@@ -58,6 +64,10 @@ async def _where(request: Request) -> Where:
     peer = request.client.host if request.client else None
     address = client_address(peer, request.headers.get("x-forwarded-for"), context.settings.trusted_networks)
     return Where(address, request.headers.get("host", ""))
+
+
+async def _origin(request: Request) -> Origin:
+    return request_origin(request)
 
 
 Ctx = Annotated[Context, Depends(_context)]

@@ -55,6 +55,8 @@ class FaktsSettings(ServiceSettings):
     """How many codes and tokens that nobody issued one address may try."""
     trusted_proxies: str = "127.0.0.0/8,::1/128"
     """Networks of the gateways, whose word on the address of a client is taken; commas between them."""
+    providers_file: Path | None = None
+    """Upstream OpenID Connect providers that people may sign in with; TOML or JSON, readable by its owner only."""
 
     access_token_seconds: int = Field(default=3600, ge=60, le=86_400)
     refresh_token_seconds: int = Field(default=30 * 86_400, ge=60)
@@ -85,6 +87,7 @@ class FaktsSettings(ServiceSettings):
         "admin_password",
         "admin_file",
         "rules_file",
+        "providers_file",
         mode="before",
     )
     @classmethod

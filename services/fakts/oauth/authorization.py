@@ -71,9 +71,6 @@ async def answer_with_code(
     Args:
         asked: `redirect` of an approval.
     """
-    organization = None
-    if name := asked.get("organization"):
-        organization = await session.scalar(select(Organization).where(Organization.name == name))
     login = await logins.open_login(
         session,
         context,
