@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import web
 from libs.common.problems import TooLarge
+from services.fakts.api import app_authorization, protocol_one
 from services.fakts.api.discovery import refusal
 from services.fakts.oauth.discovery import TOKEN_PATH
 from services.fakts.oauth.grants import GrantRefused
@@ -43,7 +45,11 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         words = f"the body is larger than {MAX_BODY} bytes"
-        if scope["path"] == TOKEN_PATH:
+        if scope["path"] in protocol_one.PATHS:
+            await JSONResponse(protocol_one.refusal(words))(scope, receive, send)
+        elif scope["path"] in app_authorization.PATHS:
+            await app_authorization.refusal("invalid_request", words, 413)(scope, receive, send)
+        elif scope["path"] == TOKEN_PATH:
             await refusal(GrantRefused("invalid_request", words, status=413))(scope, receive, send)
         else:
             await web.render(scope["path"], TooLarge(words), web.current_request_id())(scope, receive, send)

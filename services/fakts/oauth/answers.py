@@ -9,7 +9,6 @@ from authlib.oidc.core.util import create_half_hash
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
-
 from libs.common.contracts.joining import SERVICE_SCOPE, JoinAnswer, Manifest, SelfDescription
 from services.fakts.context import Context
 from services.fakts.models import Client, Login
@@ -91,6 +90,13 @@ async def id_token(
     )
 
 
+async def envelope(
+    session: AsyncSession, context: Context, client: Client, *, origin: Origin, where: Where
+) -> dict[str, Any]:
+    """What an app is told of its surroundings: `self`, `instances` and `statuses`."""
+    return _envelope(context, await _composition(session, client, origin, where), origin)
+
+
 async def _composition(session: AsyncSession, client: Client, origin: Origin, where: Where) -> Composition:
     requirements = Manifest.model_validate(client.manifest).requirements or ()
     if client.scope == SERVICE_SCOPE:
@@ -134,9 +140,7 @@ def _envelope(context: Context, composition: Composition, origin: Origin) -> dic
             "access_token": "",
             "expires_in": 0,
             "client_id": "",
-            "self": SelfDescription(
-                deployment_name=context.settings.deployment_name, alias=origin.alias("self")
-            ),
+            "self": SelfDescription(deployment_name=context.settings.deployment_name, alias=origin.alias("self")),
             "instances": {key: found[0] for key, found in composition.instances.items()},
             "statuses": composition.statuses,
         }

@@ -11,14 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from authlib.common.urls import add_params_to_uri
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
 from libs.common.directory import key_hash
 from libs.common.problems import Conflict, NotFound
 from services.fakts.context import Context
-from services.fakts.models import Approval, AuthorizationCode, Client, Organization, User
+from services.fakts.models import Approval, AuthorizationCode, Client, User
 from services.fakts.oauth import logins
 
 APPROVED, DENIED, SPENT = "approved", "denied", "spent"

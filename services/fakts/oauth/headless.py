@@ -9,8 +9,8 @@ from authlib.oauth2.rfc6749.errors import InvalidGrantError, InvalidRequestError
 from authlib.oauth2.rfc6749.grants import BaseGrant, TokenEndpointMixin
 
 from libs.common import db
-from libs.common.contracts.joining import MANDATE_GRANT, SERVICE_PREFIX, SERVICE_SCOPE, Manifest
-from services.fakts.models import Client, Mandate
+from libs.common.contracts.joining import MANDATE_GRANT, SERVICE_PREFIX, SERVICE_SCOPE
+from services.fakts.models import Mandate
 from services.fakts.oauth import answers, clients, logins
 from services.fakts.oauth.server import Server, refuse, wait
 from services.fakts.preflight import instances, mandates, manifests, patterns

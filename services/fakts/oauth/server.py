@@ -173,7 +173,9 @@ class Server(AuthorizationServer):
         are accepted if they agree."""
         basic_id, basic_secret = extract_basic_authorization(request.headers)
         form = request.form
-        agree = form.get("client_id", basic_id) == basic_id and form.get("client_secret", basic_secret) == basic_secret
+        agree = (
+            form.get("client_id", basic_id) == basic_id and form.get("client_secret", basic_secret) == basic_secret
+        )
         try:
             if basic_id is None or agree:
                 return super().authenticate_client(request, methods, endpoint)

@@ -98,7 +98,7 @@ async def named(session: AsyncSession, decision: Approve, rule: str) -> tuple[Us
 async def check_offered(session: AsyncSession, client: Client, address: str, declined: Sequence[str] = ()) -> None:
     """Raises Conflict when a service is not offered that the client cannot do without."""
     if missing := (await composition(session, client, address, declined)).missing:
-        raise Conflict(f"This deployment offers no {', '.join(missing)}.")
+        raise Conflict(not_offered(missing))
 
 
 async def composition(session: AsyncSession, client: Client, address: str, declined: Sequence[str]) -> Composition:
@@ -106,3 +106,7 @@ async def composition(session: AsyncSession, client: Client, address: str, decli
     requirements = Manifest.model_validate(client.manifest).requirements or ()
     zone = zone_of(address)
     return await instances.resolve_for_app(session, requirements, zone=zone, platform=_SOMEWHERE, declined=declined)
+
+
+def not_offered(services: Sequence[str]) -> str:
+    return f"This deployment offers no {', '.join(services)}."

@@ -26,6 +26,7 @@ from services.fakts.context import Context
 from services.fakts.models import Approval, Client, Organization, User
 from services.fakts.preflight import admission, codes, eligibility, manifests, rule_list, rules
 from services.fakts.preflight.composition import UNAVAILABLE
+from services.fakts.preflight.parameters import Start
 from services.fakts.preflight.strategies import catalog
 from services.fakts.preflight.strategies.interface import Approve, AskPerson, Needs, Preflight, Refuse, Via
 from services.fakts.where import Where
@@ -68,6 +69,21 @@ class Asked:
     """One that is registered already. Else a client is made."""
     redirect: Mapping[str, Any] | None = None
     """For `redirect`: `redirect_uri`, `state`, `nonce`, `code_challenge`, `code_challenge_method`."""
+
+    @classmethod
+    def of(cls, start: Start, via: Via, where: Where) -> Asked:
+        """What an app of the Fakts protocol asks for."""
+        return cls(
+            via=via,
+            manifest=start.manifest,
+            where=where,
+            seconds=start.seconds,
+            scope=manifests.scopes(start.manifest),
+            kind=start.kind,
+            role=start.role,
+            redirect_uris=start.redirect_uris,
+            organization=start.organization,
+        )
 
 
 @dataclass(frozen=True)
@@ -191,6 +207,14 @@ async def find(session: AsyncSession, code: str) -> Approval:
         )
     )
     if approval is None:
+        raise NotFound(NO_SUCH_CODE)
+    return approval
+
+
+async def get(session: AsyncSession, approval_id: UUID) -> Approval:
+    """The attempt that a person may decide on, by its id. Raises NotFound as `find` does."""
+    approval = await session.get(Approval, approval_id)
+    if approval is None or standing(approval, db.now()) is not Standing.PENDING:
         raise NotFound(NO_SUCH_CODE)
     return approval
 

@@ -12,7 +12,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
-from libs.common.contracts.joining import Manifest
 from libs.common.directory import key_hash
 from libs.common.problems import Forbidden, Invalid, NotFound
 from services.fakts import locks
@@ -23,7 +22,6 @@ from services.fakts.oauth import answers, discovery
 from services.fakts.origin import Origin
 from services.fakts.preflight import admission, approvals, manifests, parameters, redeem_tokens
 from services.fakts.preflight.approvals import Asked, Standing
-from services.fakts.preflight.parameters import Start
 from services.fakts.preflight.strategies.interface import Approve, Via
 from services.fakts.where import Where
 
@@ -35,8 +33,8 @@ async def start(
     session: AsyncSession, context: Context, document: Mapping[str, Any], where: Where, version: str
 ) -> dict[str, Any]:
     """An app asks to be let in; the code is what a person sees, and what it polls with."""
-    asked = _read(document, version)
-    started = await approvals.ask(session, context, _asked(asked, Via.CHALLENGE, where))
+    asked = parameters.read(document, version)
+    started = await approvals.ask(session, context, Asked.of(asked, Via.CHALLENGE, where))
     return {"status": GRANTED, "code": started.code}
 
 
@@ -90,7 +88,7 @@ async def redeem(
     session: AsyncSession, context: Context, document: Mapping[str, Any], where: Where
 ) -> dict[str, Any]:
     """Nobody is there: a token stands for an approval."""
-    manifest = _manifest(document)
+    manifest = manifests.of_document(document.get("manifest"))
     client = await redeem_tokens.redeem(session, context, _member(document, "token"), manifest, where)
     return {"status": GRANTED, "token": context.master.claim_token(client.id)}
 
@@ -98,8 +96,8 @@ async def redeem(
 async def retrieve(
     session: AsyncSession, context: Context, document: Mapping[str, Any], where: Where, version: str
 ) -> dict[str, Any]:
-    """An app that a rule lets in by itself. The same manifest again is the same client, as long as the rule says so."""
-    asked = _asked(_read(document, version), Via.RETRIEVE, where)
+    """An app that a rule lets in by itself. The same manifest again is the same client, while the rule says so."""
+    asked = Asked.of(parameters.read(document, version), Via.RETRIEVE, where)
     rule, decision = await approvals.decide(session, asked)
     if not isinstance(decision, Approve):
         raise Forbidden("A person has to approve this app.")
@@ -146,34 +144,6 @@ async def of_claim_token(session: AsyncSession, token: str) -> Client:
     if client is None:
         raise Forbidden("This token is not known, or was revoked.")
     return client
-
-
-def _asked(start: Start, via: Via, where: Where) -> Asked:
-    return Asked(
-        via=via,
-        manifest=start.manifest,
-        where=where,
-        seconds=start.seconds,
-        scope=manifests.scopes(start.manifest),
-        kind=start.kind,
-        role=start.role,
-        redirect_uris=start.redirect_uris,
-        organization=start.organization,
-    )
-
-
-def _read(document: Mapping[str, Any], version: str) -> Start:
-    try:
-        return parameters.read(document, version)
-    except (parameters.InvalidStart, manifests.InvalidManifest) as error:
-        raise Invalid(str(error)) from None
-
-
-def _manifest(document: Mapping[str, Any]) -> Manifest:
-    try:
-        return manifests.of_document(document.get("manifest"))
-    except manifests.InvalidManifest as error:
-        raise Invalid(str(error)) from None
 
 
 def _member(document: Mapping[str, Any], name: str) -> str:
