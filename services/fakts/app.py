@@ -29,14 +29,17 @@ from services.fakts import bootstrap, locks, loops, master_key
 from services.fakts.api import ROUTERS
 from services.fakts.api.discovery import on_refusal
 from services.fakts.audit import Audit
+from services.fakts.body_limit import BodyLimit
 from services.fakts.context import Context
 from services.fakts.identity.feed import IdentityFeed
 from services.fakts.identity.passwords import Attempts, Passwords
-from services.fakts.limits import BodyLimit
+from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.models import FeedEntry, FeedVersion, SigningKey
 from services.fakts.oauth.grants import GrantRefused
 from services.fakts.oauth.keys import SigningKeys
+from services.fakts.pages import providers, routes
+from services.fakts.pages.upstream import Providers
 from services.fakts.settings import FaktsSettings
 
 log = logs.get(__name__)
@@ -53,7 +56,10 @@ def create_app(settings: FaktsSettings, *, bus: Bus | None = None) -> FastAPI:
     Args:
         bus: the bus to announce audit events on; None opens the one of the settings, or leaves them in their table.
     """
-    app = web.create_app(SCHEMA, lifespan=partial(_lifespan, settings=settings, bus=bus), routers=ROUTERS)
+    app = web.create_app(
+        SCHEMA, lifespan=partial(_lifespan, settings=settings, bus=bus), routers=(*ROUTERS, *routes.ROUTERS)
+    )
+    routes.install(app, settings.deployment_name)
     app.add_exception_handler(GrantRefused, on_refusal)
     app.user_middleware.append(Middleware(BodyLimit))
     return app
@@ -112,7 +118,11 @@ def _context(settings: FaktsSettings, database: Database, master: MasterKey) -> 
         audit=Audit(database),
         passwords=Passwords(),
         attempts=Attempts(),
+        codes=Attempts(),
+        providers=Providers(providers.load(settings.providers_file) if settings.providers_file else ()),
         verifier=TokenVerifier(keys.jwks),
+        starts=Rate(settings.starts_per_minute, 60),
+        guesses=Rate(settings.guesses_per_minute, 60),
     )
 
 

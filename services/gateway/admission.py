@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from libs.common.contracts.identity import PrincipalKind
 from libs.common.contracts.references import LATEST, LATEST_PRIVATE, InvalidReference, Reference, parse
 from libs.common.contracts.runner import CALL_PATH, FLAG_RAW, FLAG_STDOUT, FLAG_TRACE, FLAGS
+from libs.common.contracts.scopes import CALL
 from libs.common.problems import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, UnsupportedMedia
 from services.gateway.callers import Caller, Callers
 from services.gateway.clock import Clock
@@ -175,7 +176,11 @@ def _check_caller(caller: Caller, headers: Headers) -> None:
     if principal.kind is not PrincipalKind.ACCOUNT:
         raise Forbidden("services do not call algorithms")
     if not (principal.permissions.allow_algo or principal.admin_key):
-        raise Forbidden("this key may not call algorithms; use one that has 'allow_algo'")
+        raise Forbidden(
+            f"this token may not call algorithms; it needs the scope {CALL}"
+            if principal.scopes is not None
+            else "this key may not call algorithms; use one that has 'allow_algo'"
+        )
     origin = headers.get(b"origin")
     if origin is None:
         return

@@ -175,10 +175,10 @@ class FaktsDouble:
             scope=SERVICE_SCOPE,
         )
 
-    def user_token(self, name: str) -> str:
-        """What a person who signed in sends."""
+    def user_token(self, name: str, scope: str = "openid algo:call algo:manage data:write") -> str:
+        """What an app sends that a person signed in to."""
         account = self.accounts[name]
-        return self._sign(sub=str(account.id), preferred_username=name, client_app="console", scope="openid")
+        return self._sign(sub=str(account.id), preferred_username=name, client_app="console", scope=scope)
 
     # The protocol
 

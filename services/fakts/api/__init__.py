@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from services.fakts.api import admin, admin_services, discovery, internal, joining, keys, organizations, users
+from services.fakts.api import (
+    admin,
+    admin_codes,
+    admin_redeem_tokens,
+    admin_rules,
+    admin_services,
+    app_authorization,
+    discovery,
+    internal,
+    joining,
+    keys,
+    organizations,
+    protocol_one,
+    users,
+)
 
 ROUTERS = (
     discovery.router,
+    app_authorization.router,
+    protocol_one.router,
     joining.leases,
     joining.reports,
     users.administration,
@@ -18,5 +34,8 @@ ROUTERS = (
     keys.importers,
     admin.router,
     admin_services.router,
+    admin_codes.router,
+    admin_rules.router,
+    admin_redeem_tokens.router,
     internal.router,
 )

@@ -15,6 +15,8 @@ from services.fakts import locks
 from services.fakts.models import Client, Instance, Mandate
 from services.fakts.preflight import mandates, manifests
 
+RELYING_PARTY = "relying_party"
+"""Kind of a client that an administrator registered, and that many people sign in to."""
 KEEP_SERVICES = timedelta(days=7)
 """How long a service that does not come back is remembered."""
 
@@ -23,7 +25,9 @@ class NotThisClient(Exception):
     """The login is refused; the message says why."""
 
 
-async def log_in(session: AsyncSession, mandate: Mandate, manifest: Manifest, scope: str) -> Client:
+async def log_in(
+    session: AsyncSession, mandate: Mandate, manifest: Manifest, scope: str, kind: str = "development"
+) -> Client:
     """The client of a login. The same app on the same machine, under the same mandate, is the same client.
 
     A service names the id that it wants to keep, as its device. Raises NotThisClient.
@@ -46,7 +50,11 @@ async def log_in(session: AsyncSession, mandate: Mandate, manifest: Manifest, sc
         client = Client(id=client_id or uuid4(), identifier=manifest.identifier)
         client.device = manifests.device(manifest) or (str(client.id) if mandate.kind == mandates.SERVICE else "")
         session.add(client)
+    if client.ended_at is not None:
+        raise NotThisClient("this app was revoked")
     client.mandate_id = mandate.id
+    client.kind = kind
+    client.approved_at = client.approved_at or db.now()
     client.version = manifest.version
     client.scope = scope
     client.manifest = manifest.model_dump(mode="json")

@@ -14,6 +14,8 @@ PROTOCOL_VERSION = "2"
 BASE_PATH = "/lok/f/"
 TOKEN_PATH = "/o/token/"  # noqa: S105 - a path, not a secret
 JWKS_PATH = "/o/jwks/"
+APP_PATH = "/o/app-authorization/"
+"""Where apps of the Fakts protocol start."""
 _CLIENT_AUTHENTICATION = ["none"]
 
 
