@@ -7,7 +7,7 @@ by page while they are iterated.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -248,6 +248,39 @@ class Api:
 
     def revoke_key(self, owner: str, key_id: str, *, organization: bool = False) -> None:
         self._rest.request("DELETE", _keys(owner, organization) + path(key_id))
+
+    # Apps
+
+    def apps(self, search: str = "") -> Iterator[Document]:
+        """Apps that were let in, the revoked among them; `search` is a part of an app's or account's name."""
+        return self._rest.pages("/admin/v1/apps", {"q": search} if search else None)
+
+    def waiting_apps(self) -> Iterator[Document]:
+        """Apps that wait for a decision, oldest first."""
+        return self._rest.pages("/admin/v1/codes")
+
+    def approve_app(self, code: str, *, declined: Sequence[str] = (), organization: str | None = None) -> Document:
+        """Let an app in, acting for the key's user.
+
+        Args:
+            code: that the app shows, or the attempt's id.
+            declined: keys of optional requirements that it is not given.
+        """
+        body = {"declined": list(declined), "organization": organization}
+        return self._rest.send("POST", path("admin", "v1", "codes", code, "approve"), body)
+
+    def deny_app(self, code: str, *, reason: str = "") -> Document:
+        return self._rest.send("POST", path("admin", "v1", "codes", code, "deny"), {"reason": reason})
+
+    def revoke_app(self, app_id: str) -> None:
+        self._rest.request("DELETE", path("admin", "v1", "apps", app_id))
+
+    def rules(self) -> Document:
+        """The rules of approval, and the names of the strategies that they may use."""
+        return self._rest.get("/admin/v1/rules")
+
+    def replace_rules(self, rules: Sequence[Any]) -> Document:
+        return self._rest.send("PUT", "/admin/v1/rules", {"rules": list(rules)})
 
     # The platform
 

@@ -85,12 +85,14 @@ async def _login(
     from libs.common.connect.login import Login  # noqa: PLC0415 - see above
     from libs.common.contracts.joining import Manifest  # noqa: PLC0415 - see above
 
+    directory = credentials.folder(environment)
     manifest = Manifest(
         identifier=IDENTIFIER,
         version=version("constellation"),
         description="The constellation command.",
         scopes=SCOPES,
+        device_id=credentials.device(directory),
     )
-    store = credentials.file_for(credentials.folder(environment), url, IDENTIFIER)
+    store = credentials.file_for(directory, url, IDENTIFIER)
     async with httpx.AsyncClient(transport=transport) as http:
         yield Login(Endpoints(http, url), manifest, store, prompt=prompt)

@@ -280,6 +280,7 @@ async def connect(
     if keep is not False and mandate is None:
         directory = credentials.folder(environment) if keep is True else keep
         store = credentials.file_for(directory, server, asking.identifier)
+        asking = asking.model_copy(update={"device_id": asking.device_id or credentials.device(directory)})
     async with httpx.AsyncClient(
         transport=transport, timeout=httpx.Timeout(_REQUEST_SECONDS, connect=_CONNECT_SECONDS)
     ) as http:

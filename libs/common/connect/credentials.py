@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -74,30 +75,19 @@ class CredentialFile:
         except (FileNotFoundError, ValidationError):
             return None
         except OSError as error:
-            raise self._unusable(error) from error
+            raise _unusable(self.path.parent, error) from error
 
     def write(self, credential: Credential) -> None:
-        part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(credential.model_dump_json())
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(self.path)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+            _replace(self.path, credential.model_dump_json())
         except OSError as error:
-            raise self._unusable(error) from error
+            raise _unusable(self.path.parent, error) from error
 
     def remove(self) -> None:
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise _unusable(self.path.parent, error) from error
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
@@ -106,7 +96,7 @@ class CredentialFile:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise _unusable(self.path.parent, error) from error
         try:
             end = time.monotonic() + _LOCK_SECONDS
             while not _taken(descriptor):
@@ -116,12 +106,6 @@ class CredentialFile:
             yield
         finally:
             os.close(descriptor)
-
-    def _unusable(self, error: OSError) -> ConnectFailed:
-        return ConnectFailed(
-            f"logins cannot be kept in {self.path.parent} ({error.strerror}); set XDG_CONFIG_HOME to a folder that "
-            "can be written, or keep this one in memory only"
-        )
 
 
 def folder(environment: Mapping[str, str]) -> Path:
@@ -136,6 +120,23 @@ def file_for(directory: Path, server: str, identifier: str) -> CredentialFile:
     words = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{server.partition('://')[2]}_{identifier}")[:80]
     digest = hashlib.sha256(f"{server} {identifier}".encode()).hexdigest()[:12]
     return CredentialFile(directory / f"{words}_{digest}.json")
+
+
+def device(directory: Path) -> str:
+    """A name of this user on this machine, made up once: by it people tell a login here from one elsewhere.
+
+    Raises ConnectFailed.
+    """
+    path = directory / "device"
+    try:
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            name = f"{socket.gethostname()[:64]}-{secrets.token_hex(4)}"
+            _replace(path, name)
+            return name
+    except OSError as error:
+        raise _unusable(directory, error) from error
 
 
 def logins(directory: Path, identifier: str) -> Iterator[Credential]:
@@ -155,3 +156,26 @@ def _taken(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _unusable(directory: Path, error: OSError) -> ConnectFailed:
+    return ConnectFailed(
+        f"logins cannot be kept in {directory} ({error.strerror}); set XDG_CONFIG_HOME to a folder that can be "
+        "written, or keep this one in memory only"
+    )

@@ -167,6 +167,10 @@ async def test_the_environment_says_where_and_as_whom(
     async with constellation.connect(manifest=manifest, transport=platform.transport, keep=tmp_path / "own"):
         pass
     assert platform.forms[2]["redeem_token"] == "redeem"
+    devices = [json.loads(form["manifest"])["device_id"] for form in platform.forms]
+    assert devices[0] is None
+    assert devices[1]
+    assert devices[1] != devices[2]
     assert len(list((tmp_path / "own").glob("*.json"))) == 1
 
 

@@ -129,6 +129,15 @@ def test_apps_and_platforms_do_not_share_a_file(tmp_path: Path) -> None:
     assert credentials.file_for(tmp_path, "https://a.example/../..", "../../x" * 50).path.parent == tmp_path
 
 
+def test_a_machine_keeps_the_name_that_it_was_given(tmp_path: Path) -> None:
+    name = credentials.device(tmp_path / "a")
+    assert credentials.device(tmp_path / "a") == name
+    assert credentials.device(tmp_path / "b") != name
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConnectFailed, match="XDG_CONFIG_HOME"):
+        credentials.device(tmp_path / "file")
+
+
 def test_the_users_configuration_is_where_the_system_says(tmp_path: Path) -> None:
     assert credentials.folder({"XDG_CONFIG_HOME": str(tmp_path)}) == tmp_path / "constellation" / "logins"
     for unset in ({}, {"XDG_CONFIG_HOME": ""}, {"XDG_CONFIG_HOME": "relative"}):
