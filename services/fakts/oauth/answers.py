@@ -9,7 +9,6 @@ from authlib.oidc.core.util import create_half_hash
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
-
 from libs.common.contracts.joining import SERVICE_SCOPE, JoinAnswer, Manifest, SelfDescription
 from services.fakts.context import Context
 from services.fakts.models import Client, Login
@@ -128,15 +127,13 @@ def _holder(
 
 
 def _envelope(context: Context, composition: Composition, origin: Origin) -> dict[str, Any]:
-    """The Fakts protocol's part: one instance per requirement, and nothing that a strict client would stumble over."""
+    """The Fakts protocol's part: one instance per requirement, and nothing that strict clients stumble over."""
     answer = JoinAnswer.model_validate(
         {
             "access_token": "",
             "expires_in": 0,
             "client_id": "",
-            "self": SelfDescription(
-                deployment_name=context.settings.deployment_name, alias=origin.alias("self")
-            ),
+            "self": SelfDescription(deployment_name=context.settings.deployment_name, alias=origin.alias("self")),
             "instances": {key: found[0] for key, found in composition.instances.items()},
             "statuses": composition.statuses,
         }

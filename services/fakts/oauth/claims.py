@@ -34,7 +34,9 @@ def roles(account: User, scope: Iterable[str], role: Role | None) -> list[str]:
     return [*found, ADMINISTRATOR] if account.staff and scopes.administers(scope) else found
 
 
-def of_account(account: User, memberships: Mapping[str, Role], scope: Iterable[str], role: Role | None) -> dict[str, Any]:
+def of_account(
+    account: User, memberships: Mapping[str, Role], scope: Iterable[str], role: Role | None
+) -> dict[str, Any]:
     """The claims that the scopes give: `profile` who it is and where it belongs, `email` its address."""
     given = frozenset(scope)
     said: dict[str, Any] = {"sub": str(account.id)}
