@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -40,10 +41,8 @@ def test_a_body_that_others_would_read_differently_is_refused(text: str | bytes,
 
 @given(st.binary() | st.text())
 def test_any_body_is_an_object_or_refused(body: bytes | str) -> None:
-    try:
+    with suppress(documents.Malformed):
         assert isinstance(documents.read(body), dict)
-    except documents.Malformed:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -82,12 +81,18 @@ def test_a_malformed_manifest_is_refused_in_words(change: dict[str, Any], words:
 
 
 def test_manifests_of_either_version_and_of_newer_clients_are_read() -> None:
-    for nothing in ({}, {"scopes": None, "requirements": None, "public_sources": None, "logo": None}):
-        assert manifests.of_document({**GOOD, **nothing, "of_the_future": {"a": [1]}}).identifier == "org.example.app"
+    nothings: list[dict[str, Any]] = [
+        {},
+        {"scopes": None, "requirements": None, "public_sources": None, "logo": None},
+    ]
+    for nothing in nothings:
+        assert manifests.of_document({**GOOD, **more, "of_the_future": {"a": [1]}}).identifier == "org.example.app"
     assert manifests.device(manifests.of_document({**GOOD, "node_id": "n"})) == "n"
     assert manifests.device(manifests.of_document({**GOOD, "node_id": "n", "device_id": "d"})) == "d"
     assert manifests.scopes(manifests.of_document({**GOOD, "scopes": ["a", "service", "b", "a"]})) == "a b"
     assert manifests.parse('{"identifier": "a", "version": "1"}').version == "1"
-    for text in ("1", "{", None, []):
+    for text in ("1", "{"):
         with pytest.raises(manifests.InvalidManifest, match="manifest is not"):
-            manifests.parse(text) if isinstance(text, str) else manifests.of_document(text)
+            manifests.parse(text)
+    with pytest.raises(manifests.InvalidManifest, match="not a JSON object"):
+        manifests.of_document(None)
