@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from authlib.oauth2.rfc6749.errors import InvalidRequestError
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import web
 from libs.common.problems import TooLarge
 from services.fakts.api import app_authorization, protocol_one
-from services.fakts.api.discovery import refusal
-from services.fakts.oauth.discovery import TOKEN_PATH
-from services.fakts.oauth.grants import GrantRefused
+from services.fakts.api.forms import refusal
+from services.fakts.oauth.discovery import DEVICE_PATH, INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH
 
 MAX_BODY = 256 * 1024
+_OF_OAUTH = frozenset({TOKEN_PATH, TOKEN_PATH.rstrip("/"), REVOKE_PATH, INTROSPECT_PATH, DEVICE_PATH})
 
 
 class BodyLimit:
@@ -48,8 +49,9 @@ class BodyLimit:
         if scope["path"] in protocol_one.PATHS:
             await JSONResponse(protocol_one.refusal(words))(scope, receive, send)
         elif scope["path"] in app_authorization.PATHS:
-            await app_authorization.refusal("invalid_request", words, 413)(scope, receive, send)
-        elif scope["path"] == TOKEN_PATH:
-            await refusal(GrantRefused("invalid_request", words, status=413))(scope, receive, send)
+            await app_authorization.refusal("invalid_request", words, TooLarge(words))(scope, receive, send)
+        elif scope["path"] in _OF_OAUTH:
+            await refusal(InvalidRequestError(description=words, status_code=413))(scope, receive, send)
         else:
-            await web.render(scope["path"], TooLarge(words), web.current_request_id())(scope, receive, send)
+            render = scope["app"].state.render
+            await render(scope["path"], TooLarge(words), web.current_request_id())(scope, receive, send)

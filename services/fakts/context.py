@@ -38,6 +38,8 @@ class Context:
     """Codes of apps that somebody typed, and that nobody asks with."""
     providers: Providers
     verifier: TokenVerifier
+    token_requests: Rate
+    """By address."""
     starts: Rate
     """Of apps that ask to be let in, by address."""
     guesses: Rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.fakts.api import (
     admin,
+    admin_clients,
     admin_codes,
     admin_redeem_tokens,
     admin_rules,
@@ -13,6 +14,7 @@ from services.fakts.api import (
     internal,
     joining,
     keys,
+    oauth,
     organizations,
     protocol_one,
     users,
@@ -22,6 +24,7 @@ ROUTERS = (
     discovery.router,
     app_authorization.router,
     protocol_one.router,
+    oauth.router,
     joining.leases,
     joining.reports,
     users.administration,
@@ -33,6 +36,7 @@ ROUTERS = (
     keys.writers,
     keys.importers,
     admin.router,
+    admin_clients.router,
     admin_services.router,
     admin_codes.router,
     admin_rules.router,

@@ -134,7 +134,7 @@ def _holder(
 
 
 def _envelope(context: Context, composition: Composition, origin: Origin) -> dict[str, Any]:
-    """The Fakts protocol's part: one instance per requirement, and nothing that a strict client would stumble over."""
+    """The Fakts protocol's part: one instance per requirement, and nothing that strict clients stumble over."""
     answer = JoinAnswer.model_validate(
         {
             "access_token": "",

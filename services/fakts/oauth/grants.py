@@ -76,7 +76,7 @@ class _Device:
         return self.row.scope
 
 
-class DeviceCode(_Opens, DeviceCodeGrant):  # type: ignore[misc]
+class DeviceCode(_Opens, DeviceCodeGrant):
     """RFC 8628, for apps that a person approves."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
@@ -140,7 +140,7 @@ class _Chain:
         return self.login.scope
 
 
-class Refresh(_Opens, grants.RefreshTokenGrant):  # type: ignore[misc]
+class Refresh(_Opens, grants.RefreshTokenGrant):
     """RFC 6749, section 6, with a new refresh token every time."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
@@ -167,7 +167,7 @@ class Refresh(_Opens, grants.RefreshTokenGrant):  # type: ignore[misc]
         logins.spend(refresh_token.row, db.now())
 
 
-class ClientCredentials(_Opens, grants.ClientCredentialsGrant):  # type: ignore[misc]
+class ClientCredentials(_Opens, grants.ClientCredentialsGrant):
     """RFC 6749, section 4.4. An app of version 1 of the Fakts protocol acts for the account that approved it."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
@@ -212,7 +212,7 @@ class _Code:
         return self.login.scope
 
 
-class AuthorizationCodeFlow(_Opens, grants.AuthorizationCodeGrant):  # type: ignore[misc]
+class AuthorizationCodeFlow(_Opens, grants.AuthorizationCodeGrant):
     """RFC 6749, section 4.1. A code that comes again ends the login that it opened (section 10.5)."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
@@ -253,7 +253,7 @@ class AuthorizationCodeFlow(_Opens, grants.AuthorizationCodeGrant):  # type: ign
         return _Code(await session.get_one(Login, row.login_id), row) if row is not None else None
 
 
-class Pkce(CodeChallenge):  # type: ignore[misc]
+class Pkce(CodeChallenge):
     """RFC 7636, with S256 alone. Public clients must use it (RFC 9700, section 2.1.1)."""
 
     SUPPORTED_CODE_CHALLENGE_METHOD = [S256]  # noqa: RUF012 - as Authlib has it
@@ -267,7 +267,7 @@ class Pkce(CodeChallenge):  # type: ignore[misc]
         super().validate_code_challenge(grant, redirect_uri)
 
 
-class OpenId(OpenIDToken):  # type: ignore[misc]
+class OpenId(OpenIDToken):
     """The id token of a code that was asked for with the scope `openid`."""
 
     def process_token(self, grant: AuthorizationCodeFlow, response: tuple[int, dict[str, Any], Any]) -> None:

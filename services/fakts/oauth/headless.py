@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from authlib.consts import default_json_headers
@@ -20,9 +21,10 @@ from services.fakts.where import zone_of
 
 OWN_SERVICE = f"{SERVICE_PREFIX}fakts"
 REDEEM_GRANT = "urn:fakts:grant-type:redeem"
+_KIND = re.compile(r"[a-z_]{1,32}")
 
 
-class _Headless(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
+class _Headless(BaseGrant, TokenEndpointMixin):
     """A manifest, and a secret that stands for an approval."""
 
     server: Server
@@ -44,7 +46,10 @@ class _Headless(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
 
     @property
     def kind(self) -> str:
-        return str(self.request.form.get("requested_client_kind") or "development")[:32]
+        asked = self.request.form.get("requested_client_kind") or "development"
+        if not _KIND.fullmatch(asked):
+            refuse(InvalidRequestError, "requested_client_kind is a word, such as development")
+        return str(asked)
 
 
 class MandateKey(_Headless):

@@ -35,7 +35,6 @@ AUTH_METHODS = ["client_secret_basic", "client_secret_post", "none"]
 _UNKNOWN_CLIENT = "The client is not known here or was revoked, or its secret is wrong."
 _WORD = re.compile(r"[\w:./-]+( [\w:./-]+)*", re.ASCII)
 _NOT_IN_WORDS = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
-"""RFC 6749, section 5.2: what `error_description` may not hold."""
 
 
 def wait(doing: Awaitable[T]) -> T:
@@ -46,7 +45,12 @@ def wait(doing: Awaitable[T]) -> T:
 
 def refuse(error: type[OAuth2Error], words: str, **more: Any) -> NoReturn:
     """Raise an OAuth error with words that a client may be shown (RFC 6749, section 5.2)."""
-    raise error(description=_NOT_IN_WORDS.sub("'", words), **more)
+    raise error(description=legal_words(words), **more)
+
+
+def legal_words(text: str) -> str:
+    """The text, without what `error_description` may not hold (RFC 6749, section 5.2)."""
+    return _NOT_IN_WORDS.sub("'", text)
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,18 @@ class Payload(OAuth2Payload):
 class Request(OAuth2Request):
     """A request as Authlib reads it. TLS ends at the edge, so the scheme is not looked at here."""
 
-    def __init__(self, method: str, parameters: Sequence[tuple[str, str]], authorization: str | None = None) -> None:
+    def __init__(
+        self,
+        method: str,
+        parameters: Sequence[tuple[str, str]],
+        authorization: str | None = None,
+        *,
+        by_service: bool = False,
+    ) -> None:
         super().__init__(method, "https://fakts", headers={"Authorization": authorization} if authorization else {})
         self.payload = Payload(parameters)
+        self.by_service = by_service
+        """A service of the platform asks."""
 
     @property
     def args(self) -> dict[str, str]:

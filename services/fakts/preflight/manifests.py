@@ -79,7 +79,7 @@ def _check(manifest: Manifest) -> None:
     for requirement in requirements:
         if not 1 <= len(requirement.key) <= _MAX_TEXT or not 1 <= len(requirement.service) <= _MAX_TEXT:
             raise InvalidManifest(
-                f"a requirement of the manifest needs a key and the name of a service, of at most {_MAX_TEXT} characters"
+                f"a requirement of the manifest needs a key and the name of a service, each at most {_MAX_TEXT} long"
             )
         if len(requirement.description or "") > _MAX_WORDS:
             raise InvalidManifest(f"a requirement's description is longer than {_MAX_WORDS} characters")
