@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from constellation.rest import Key, authorization
+from constellation.rest import Authorization, Key
 from libs.common.connect.errors import ConnectFailed
 from libs.common.contracts.joining import SERVICE_PREFIX, Alias
 
@@ -129,7 +129,7 @@ class Doctor:
 
     def _get(self, path: str) -> httpx.Response:
         assert self._key is not None  # noqa: S101 - nothing is asked without one
-        return self._http.get(f"{self._url}{path}", headers={"authorization": authorization(self._key)})
+        return self._http.get(f"{self._url}{path}", auth=Authorization(self._key))
 
 
 def clock(date: str | None, sent: float, received: float) -> Finding:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
 
 Document = dict[str, Any]
-Key = str | Callable[[], str]
-"""An API key, or what gives an access token that is good now."""
+Key = str | Callable[[str | None], str]
+"""An API key, or what gives an access token that is good now, and another one than a token that was refused."""
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
@@ -49,7 +49,6 @@ class Rest:
 
     Args:
         url: the platform's public address.
-        key: asked before every request when it is a login's.
         transport: how requests are carried; the network's by default.
     """
 
@@ -59,14 +58,10 @@ class Rest:
             # Nothing that would quote it may be tried.
             raise ApiError("the API key is empty or has characters that no key has; was it copied whole?")
 
-        def authorize(request: httpx.Request) -> httpx.Request:
-            request.headers["Authorization"] = authorization(key)
-            return request
-
         try:
             self._http = httpx.Client(
                 base_url=self.url,
-                auth=authorize,
+                auth=Authorization(key),
                 timeout=limit(ANSWER_SECONDS),
                 transport=transport,
             )
@@ -130,13 +125,22 @@ def is_token(key: str) -> bool:
 
 def now(key: Key) -> str:
     """The key itself, or the token of this moment."""
-    return key if isinstance(key, str) else key()
+    return key if isinstance(key, str) else key(None)
 
 
-def authorization(key: Key) -> str:
-    """The `Authorization` header that shows a key or token."""
-    current = now(key)
-    return f"{'Bearer' if is_token(current) else 'Simple'} {current}"
+class Authorization(httpx.Auth):
+    """Shows a key, or a token, which is renewed when it is refused."""
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        shown = now(self._key)
+        request.headers["Authorization"] = f"{'Bearer' if is_token(shown) else 'Simple'} {shown}"
+        response = yield request
+        if response.status_code == 401 and not isinstance(self._key, str):
+            request.headers["Authorization"] = f"Bearer {self._key(shown)}"
+            yield request
 
 
 def path(*parts: str) -> str:

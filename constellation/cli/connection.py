@@ -22,6 +22,10 @@ ADMIN_FILE = "admin.json"
 DEFAULT_DATA_DIR = Path(".constellation")
 
 
+Token = Callable[[str | None], str]
+"""Gives an access token that is good now, and another one than a token that was refused."""
+
+
 class Failed(Exception):
     """A command cannot do what it was asked for. The message says why, and what to do."""
 
@@ -36,8 +40,7 @@ class KeptLogin:
 
     url: str
     username: str | None
-    token: Callable[[], str] = field(repr=False)
-    """Gives an access token that is good now."""
+    token: Token = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -49,18 +52,18 @@ class Connection:
     """Reaches administrators' routes."""
     username: str | None = None
     """Whose keys these are, where that is known."""
-    login: Callable[[], str] | None = field(default=None, repr=False)
-    """Gives an access token, where there is no key."""
+    login: Token | None = field(default=None, repr=False)
+    """Where there is no key."""
 
-    def authors_key(self) -> str | Callable[[], str]:
+    def authors_key(self) -> str | Token:
         """The key for work on algorithms. Raises NotConnected."""
         return self._first(self.api_key, self.admin_api_key)
 
-    def administrators_key(self) -> str | Callable[[], str]:
+    def administrators_key(self) -> str | Token:
         """The key for work on the platform. The server decides whether it suffices. Raises NotConnected."""
         return self._first(self.admin_api_key, self.api_key)
 
-    def _first(self, *keys: str | None) -> str | Callable[[], str]:
+    def _first(self, *keys: str | None) -> str | Token:
         found = next((key for key in keys if key), None) or self.login
         if found is None:
             raise NotConnected(

@@ -9,7 +9,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from constellation.cli.connection import Failed, KeptLogin
+from constellation.cli.connection import KeptLogin
 
 if TYPE_CHECKING:
     from libs.common.connect.login import Login, Prompt
@@ -32,9 +32,13 @@ def kept(environment: Mapping[str, str], transport: Any = None) -> Iterator[Kept
         yield KeptLogin(found.server, found.account, partial(token, environment, found.server, transport))
 
 
-def token(environment: Mapping[str, str], url: str, transport: Any = None) -> str:
-    """An access token of the login that is kept for a platform. Raises ConnectFailed, or Failed when it is over."""
-    return asyncio.run(_token(environment, url, transport))
+def token(environment: Mapping[str, str], url: str, transport: Any = None, refused: str | None = None) -> str:
+    """An access token of the login that is kept for a platform. Raises ConnectFailed.
+
+    Args:
+        refused: a token that did not do: another one is wanted.
+    """
+    return asyncio.run(_token(environment, url, transport, refused))
 
 
 def log_in(
@@ -52,15 +56,15 @@ def log_out(environment: Mapping[str, str], url: str, transport: Any = None) -> 
     asyncio.run(_log_out(environment, url, transport))
 
 
-async def _token(environment: Mapping[str, str], url: str, transport: Any) -> str:
+async def _token(environment: Mapping[str, str], url: str, transport: Any, refused: str | None) -> str:
     from libs.common.connect.errors import NeedsLogin  # noqa: PLC0415 - see above
 
     async with _login(environment, url, None, transport) as login:
         try:
             await login.enter()
-            return await login.token()
+            return await login.token(refused=refused)
         except NeedsLogin:
-            raise Failed(f"the login at {url} is over; run `constellation login {url}`") from None
+            raise NeedsLogin(f"the login at {url} is over; run `constellation login {url}`") from None
 
 
 async def _log_in(environment: Mapping[str, str], url: str, prompt: Prompt, transport: Any) -> Credential:

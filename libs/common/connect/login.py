@@ -123,7 +123,8 @@ class Login:
             self._store.remove()
             self._credential = None
         if credential is not None:
-            await self.endpoints.revoke(credential)
+            with suppress(Refused):  # it has ended already
+                await self.endpoints.revoke(credential)
 
     def _good(self, refused: str | None) -> bool:
         credential = self.credential

@@ -106,8 +106,8 @@ def server_url(text: str, *, allow_insecure: bool = False) -> str:
         raise ConnectFailed(f"'{text}' is no address of a platform: it looks like https://HOST or http://HOST:PORT")
     if parts.scheme == "http" and not allow_insecure and not is_loopback(parts.hostname or ""):
         raise ConnectFailed(
-            f"{url} is not encrypted: whoever is on the way could read the tokens. Use its https address, "
-            "or say that the network is trusted (FAKTS_ALLOW_INSECURE_TRANSPORT=1)"
+            f"{url} is not encrypted: whoever is on the way could read the tokens. Use its https address, or "
+            "say that the network is trusted (FAKTS_ALLOW_INSECURE_TRANSPORT=1, or `constellation login --insecure`)"
         )
     return url
 
