@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 from authlib.oauth2.rfc6749 import AuthorizationServer, ClientMixin, OAuth2Payload, OAuth2Request
-from authlib.oauth2.rfc6749.errors import InvalidClientError, OAuth2Error
+from authlib.oauth2.rfc6749.errors import InvalidClientError, InvalidRequestError, OAuth2Error, UnsupportedGrantTypeError
 from authlib.oauth2.rfc6749.util import extract_basic_authorization
 from authlib.oauth2.rfc8628 import DEVICE_CODE_GRANT_TYPE
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -180,6 +180,15 @@ class Server(AuthorizationServer):
         if row is None or (row.ended_at is not None and not asks_why):
             return None
         return RegisteredClient(row)
+
+    def get_token_grant(self, request: Request) -> Any:
+        if not request.payload.grant_type:
+            refuse(InvalidRequestError, "grant_type is missing")
+        try:
+            return super().get_token_grant(request)
+        except UnsupportedGrantTypeError as error:
+            supported = ", ".join(grant.GRANT_TYPE for grant, _ in self._token_grants)
+            raise OAuth2Error(f"supported here: {supported}", error=error.error) from None
 
     def authenticate_client(self, request: Request, methods: Sequence[str], endpoint: str = "token") -> Any:
         """Basic authentication and a secret in the form at once are what version 1 of the Fakts protocol sends: they
