@@ -29,10 +29,11 @@ from services.fakts import bootstrap, locks, loops, master_key
 from services.fakts.api import ROUTERS
 from services.fakts.api.discovery import on_refusal
 from services.fakts.audit import Audit
+from services.fakts.body_limit import BodyLimit
 from services.fakts.context import Context
 from services.fakts.identity.feed import IdentityFeed
 from services.fakts.identity.passwords import Attempts, Passwords
-from services.fakts.limits import BodyLimit
+from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.models import FeedEntry, FeedVersion, SigningKey
 from services.fakts.oauth.grants import GrantRefused
@@ -117,9 +118,10 @@ def _context(settings: FaktsSettings, database: Database, master: MasterKey) -> 
         audit=Audit(database),
         passwords=Passwords(),
         attempts=Attempts(),
-        codes=Attempts(),
         providers=Providers(providers.load(settings.providers_file) if settings.providers_file else ()),
         verifier=TokenVerifier(keys.jwks),
+        starts=Rate(settings.starts_per_minute, 60),
+        guesses=Rate(settings.guesses_per_minute, 60),
     )
 
 

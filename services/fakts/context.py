@@ -13,11 +13,13 @@ from libs.common.feed import FeedPublisher
 from services.fakts.audit import Audit
 from services.fakts.identity.feed import IdentityFeed
 from services.fakts.identity.passwords import Attempts, Passwords
+from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.oauth.keys import SigningKeys
 from services.fakts.origin import Origin, origin_of
 from services.fakts.pages.upstream import Providers
 from services.fakts.settings import FaktsSettings
+from services.fakts.where import Where, client_address
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,12 @@ class Context:
     audit: Audit
     passwords: Passwords
     attempts: Attempts
-    """Failed passwords."""
-    codes: Attempts
-    """Codes of apps that somebody typed, and that nobody asks with."""
     providers: Providers
     verifier: TokenVerifier
+    starts: Rate
+    """Of apps that ask to be let in, by address."""
+    guesses: Rate
+    """Of codes and tokens that nobody issued, by address."""
 
     def issuer(self, origin: Origin) -> str:
         """Who tokens say they are from: the public URL, or where there is none the origin that was asked."""
@@ -57,5 +60,19 @@ async def _origin(request: Request) -> Origin:
     return request_origin(request)
 
 
+def request_where(request: Request) -> Where:
+    """Where the request came from, as far as the edge knows."""
+    context: Context = request.app.state.context
+    peer = request.client.host if request.client else None
+    address = client_address(peer, request.headers.get("x-forwarded-for"), context.settings.trusted_networks)
+    return Where(address, request.headers.get("host", ""))
+
+
+async def _where(request: Request) -> Where:
+    return request_where(request)
+
+
 Ctx = Annotated[Context, Depends(_context)]
 RequestOrigin = Annotated[Origin, Depends(_origin)]
+RequestWhere = Annotated[Where, Depends(_where)]
+"""Where the request came from."""

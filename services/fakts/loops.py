@@ -14,7 +14,7 @@ from services.fakts.context import Context
 from services.fakts.identity import api_keys, browser_sessions
 from services.fakts.oauth import clients
 from services.fakts.oauth.grants import OWN_SERVICE
-from services.fakts.preflight import instances
+from services.fakts.preflight import approvals, instances
 
 _KEYS_EVERY, _PURGE_EVERY = 30.0, 60.0
 
@@ -48,7 +48,7 @@ def purge(context: Context) -> Loop:
 
 
 async def forget(context: Context) -> None:
-    """Forget expired API keys and browser sessions, lapsed instances, and services that did not come back."""
+    """Forget what has expired or lapsed, lost services, and attempts that are long over. Idempotent."""
     async with context.database.transaction() as session:
         await locks.take(session, locks.IDENTITY)
         await api_keys.end_expired(session, context.feed)
@@ -57,3 +57,4 @@ async def forget(context: Context) -> None:
         await instances.purge(session, now)
         await clients.purge(session, now)
         await browser_sessions.purge(session, now)
+        await approvals.purge(session, now)

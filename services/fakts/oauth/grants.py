@@ -20,7 +20,7 @@ from services.fakts.context import Context
 from services.fakts.models import Client, Mandate
 from services.fakts.oauth import clients, tokens
 from services.fakts.origin import Origin
-from services.fakts.preflight import instances, mandates, manifests
+from services.fakts.preflight import instances, mandates, manifests, patterns
 from services.fakts.preflight.composition import Composition
 from services.fakts.preflight.configuration import configuration
 from services.fakts.settings import FaktsSettings
@@ -106,7 +106,7 @@ async def _in_force(session: AsyncSession, form: Mapping[str, str], manifest: Ma
     if (
         own != (mandate.kind == mandates.SERVICE)
         or manifest.identifier == OWN_SERVICE
-        or not mandates.covers(mandate.identifiers, manifest.identifier)
+        or not patterns.covers(mandate.identifiers, manifest.identifier)
     ):
         raise GrantRefused("invalid_grant", f"This key does not cover '{manifest.identifier}'.")
     return mandate

@@ -39,7 +39,7 @@ _HEADERS = {
 _templates = Environment(
     loader=PackageLoader("services.fakts.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
-_templates.filters |= {"moment": words.moment, "left": words.time_left, "browser": words.browser}
+_templates.filters |= {"moment": words.moment, "browser": words.browser}
 _templates.globals |= {
     "static": lambda name: f"{STATIC_PATH}/{name}?v={_VERSIONS[name]}",
     "token_field": TOKEN_FIELD,

@@ -25,9 +25,9 @@ _SYSTEMS = (
 )
 
 
-def scopes(scope: str) -> list[tuple[str, str | None]]:
+def scopes(asked: Iterable[str]) -> list[tuple[str, str | None]]:
     """The words of a scope, each with what it allows; None for what this platform gives no meaning."""
-    return [(word, WORDS.get(word)) for word in dict.fromkeys(scope.split())]
+    return [(word, WORDS.get(word)) for word in dict.fromkeys(asked)]
 
 
 def moment(when: datetime) -> str:

@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("strategy", sa.String(length=100), nullable=False),
+        sa.Column("conditions", JSONB(), nullable=False),
         sa.Column("options", JSONB(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_rules"),
         sa.UniqueConstraint("name", name="uq_rules_name"),
@@ -85,9 +86,11 @@ def upgrade() -> None:
         sa.Column("rule", sa.String(length=100), nullable=False),
         sa.Column("needs", sa.String(length=16), nullable=False),
         sa.Column("organizations", JSONB(none_as_null=True), nullable=True),
+        sa.Column("roles", JSONB(none_as_null=True), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("decided_by", sa.Uuid(), nullable=True),
+        sa.Column("organization_id", sa.Uuid(), nullable=True),
         sa.Column("decided_at", UtcDateTime(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("expires_at", UtcDateTime(), nullable=False),
@@ -96,6 +99,9 @@ def upgrade() -> None:
             ["client_id"], ["clients.id"], name="fk_approvals_client_id_clients", ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(["decided_by"], ["users.id"], name="fk_approvals_decided_by_users"),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name="fk_approvals_organization_id_organizations"
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_approvals"),
         sa.UniqueConstraint("code_digest", name="uq_approvals_code_digest"),
         sa.UniqueConstraint("secret_digest", name="uq_approvals_secret_digest"),
