@@ -30,6 +30,11 @@ def scopes(asked: Iterable[str]) -> list[tuple[str, str | None]]:
     return [(word, WORDS.get(word)) for word in dict.fromkeys(asked)]
 
 
+def sentence(text: str) -> str:
+    """The words of a problem as a sentence."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
 def moment(when: datetime) -> str:
     """In UTC, to the minute."""
     return when.strftime("%-d %b %Y, %H:%M UTC")
