@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from uuid import uuid4
 
+from authlib.oauth2 import OAuth2Error
 from fastapi import FastAPI
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,16 +28,16 @@ from libs.common.feed import FeedFollower, FeedPublisher
 from libs.common.loops import running, tasks
 from services.fakts import bootstrap, locks, loops, master_key
 from services.fakts.api import ROUTERS
-from services.fakts.api.discovery import on_refusal
+from services.fakts.api.forms import on_refusal
 from services.fakts.audit import Audit
 from services.fakts.body_limit import BodyLimit
 from services.fakts.context import Context
+from services.fakts.cors import CrossOrigin
 from services.fakts.identity.feed import IdentityFeed
 from services.fakts.identity.passwords import Attempts, Passwords
 from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.models import FeedEntry, FeedVersion, SigningKey
-from services.fakts.oauth.grants import GrantRefused
 from services.fakts.oauth.keys import SigningKeys
 from services.fakts.pages import providers, routes
 from services.fakts.pages.upstream import Providers
@@ -60,8 +61,8 @@ def create_app(settings: FaktsSettings, *, bus: Bus | None = None) -> FastAPI:
         SCHEMA, lifespan=partial(_lifespan, settings=settings, bus=bus), routers=(*ROUTERS, *routes.ROUTERS)
     )
     routes.install(app, settings.deployment_name)
-    app.add_exception_handler(GrantRefused, on_refusal)
-    app.user_middleware.append(Middleware(BodyLimit))
+    app.add_exception_handler(OAuth2Error, on_refusal)
+    app.user_middleware += [Middleware(CrossOrigin), Middleware(BodyLimit)]
     return app
 
 
@@ -120,6 +121,7 @@ def _context(settings: FaktsSettings, database: Database, master: MasterKey) -> 
         attempts=Attempts(),
         providers=Providers(providers.load(settings.providers_file) if settings.providers_file else ()),
         verifier=TokenVerifier(keys.jwks),
+        token_requests=Rate(settings.token_requests_per_minute, 60),
         starts=Rate(settings.starts_per_minute, 60),
         guesses=Rate(settings.guesses_per_minute, 60),
     )

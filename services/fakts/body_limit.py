@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from authlib.oauth2.rfc6749.errors import InvalidRequestError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import web
 from libs.common.problems import TooLarge
-from services.fakts.api.discovery import refusal
-from services.fakts.oauth.discovery import TOKEN_PATH
-from services.fakts.oauth.grants import GrantRefused
+from services.fakts.api.forms import refusal
+from services.fakts.oauth.discovery import DEVICE_PATH, INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH
 
 MAX_BODY = 256 * 1024
+_OF_OAUTH = frozenset({TOKEN_PATH, TOKEN_PATH.rstrip("/"), REVOKE_PATH, INTROSPECT_PATH, DEVICE_PATH})
 
 
 class BodyLimit:
@@ -43,8 +44,8 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         words = f"the body is larger than {MAX_BODY} bytes"
-        if scope["path"] == TOKEN_PATH:
-            await refusal(GrantRefused("invalid_request", words, status=413))(scope, receive, send)
+        if scope["path"] in _OF_OAUTH:
+            await refusal(InvalidRequestError(description=words, status_code=413))(scope, receive, send)
         else:
             render = scope["app"].state.render
             await render(scope["path"], TooLarge(words), web.current_request_id())(scope, receive, send)

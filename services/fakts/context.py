@@ -35,6 +35,8 @@ class Context:
     attempts: Attempts
     providers: Providers
     verifier: TokenVerifier
+    token_requests: Rate
+    """By address."""
     starts: Rate
     """Of apps that ask to be let in, by address."""
     guesses: Rate

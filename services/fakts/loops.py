@@ -12,8 +12,8 @@ from libs.common.loops import Loop
 from services.fakts import locks
 from services.fakts.context import Context
 from services.fakts.identity import api_keys, browser_sessions
-from services.fakts.oauth import clients
-from services.fakts.oauth.grants import OWN_SERVICE
+from services.fakts.oauth import clients, logins
+from services.fakts.oauth.headless import OWN_SERVICE
 from services.fakts.preflight import approvals, instances
 
 _KEYS_EVERY, _PURGE_EVERY = 30.0, 60.0
@@ -48,13 +48,15 @@ def purge(context: Context) -> Loop:
 
 
 async def forget(context: Context) -> None:
-    """Forget what has expired or lapsed, lost services, and attempts that are long over. Idempotent."""
+    """Forget what is over: keys, sessions, logins, approvals, lapsed instances, lost services. Idempotent."""
     async with context.database.transaction() as session:
         await locks.take(session, locks.IDENTITY)
         await api_keys.end_expired(session, context.feed)
+        await context.feed.take_out_ended(session, db.now())
     async with context.database.transaction() as session:
         now = db.now()
         await instances.purge(session, now)
         await clients.purge(session, now)
-        await browser_sessions.purge(session, now)
         await approvals.purge(session, now)
+        await logins.purge(session, now)
+        await browser_sessions.purge(session, now)

@@ -45,8 +45,6 @@ class FaktsSettings(ServiceSettings):
     admin_recover: bool = False
     """Start once with this to give the first administrator a new password and new keys; the old ones end."""
 
-    providers_file: Path | None = None
-    """Upstream OpenID Connect providers that people may sign in with; TOML or JSON, readable by its owner only."""
     rules_file: Path | None = None
     """JSON: who may approve which app, as in `PUT /admin/v1/rules`. Read while there are no rules yet."""
     code_seconds: int = Field(default=900, ge=1, le=900)
@@ -57,6 +55,8 @@ class FaktsSettings(ServiceSettings):
     """How many codes and tokens that nobody issued one address may try."""
     trusted_proxies: str = "127.0.0.0/8,::1/128"
     """Networks of the gateways, whose word on the address of a client is taken; commas between them."""
+    providers_file: Path | None = None
+    """Upstream OpenID Connect providers that people may sign in with; TOML or JSON, readable by its owner only."""
 
     access_token_seconds: int = Field(default=3600, ge=60, le=86_400)
     refresh_token_seconds: int = Field(default=30 * 86_400, ge=60)
@@ -86,8 +86,8 @@ class FaktsSettings(ServiceSettings):
         "master_key",
         "admin_password",
         "admin_file",
-        "providers_file",
         "rules_file",
+        "providers_file",
         mode="before",
     )
     @classmethod

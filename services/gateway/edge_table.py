@@ -34,6 +34,7 @@ _TABLE = (
     ("/admin/v1/redeem-tokens", "fakts"),
     ("/admin/v1/codes", "fakts"),
     ("/admin/v1/apps", "fakts"),
+    ("/admin/v1/clients", "fakts"),
     ("/admin/v1/signing-keys", "fakts"),
     ("/admin/v1/algorithms", "registry"),
     ("/admin/v1/builds", "registry"),

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from services.fakts.api import admin, admin_services, discovery, internal, joining, keys, organizations, users
+from services.fakts.api import (
+    admin,
+    admin_clients,
+    admin_services,
+    discovery,
+    internal,
+    joining,
+    keys,
+    oauth,
+    organizations,
+    users,
+)
 
 ROUTERS = (
     discovery.router,
+    oauth.router,
     joining.leases,
     joining.reports,
     users.administration,
@@ -17,6 +29,7 @@ ROUTERS = (
     keys.writers,
     keys.importers,
     admin.router,
+    admin_clients.router,
     admin_services.router,
     internal.router,
 )

@@ -17,7 +17,7 @@ from libs.common.directory import credential
 from libs.common.problems import Forbidden, Invalid, Unauthenticated
 from services.fakts.context import Ctx
 from services.fakts.fields import check_json
-from services.fakts.oauth import clients
+from services.fakts.oauth import clients, endpoints
 from services.fakts.oauth.discovery import BASE_PATH
 from services.fakts.preflight import instances
 from services.fakts.preflight.manifests import MAX_REQUIREMENTS
@@ -28,13 +28,13 @@ leases = web.router(service_only, prefix=f"{BASE_PATH}instances")
 reports = web.router(public, prefix=f"{BASE_PATH}report")
 
 
-async def _client_of_token(request: Request, context: Ctx) -> str:
+async def _client_of_token(request: Request, session: Session, context: Ctx) -> UUID:
     """The client id of an app's access token. Apps that act for nobody are no principals, but known all the same."""
     found = credential(request.headers.get("authorization"))
-    claims = await context.verifier.claims(found[1]) if found is not None and found[0] == "jwt" else None
-    if claims is None:
+    token = await endpoints.access_token(session, context, found[1]) if found and found[0] == "jwt" else None
+    if token is None or token.over:
         raise Unauthenticated("send the access token: Authorization: Bearer TOKEN")
-    return str(claims.get("client_id", ""))
+    return token.login.client_id
 
 
 class Report(BaseModel):
@@ -73,14 +73,13 @@ async def leave(instance_id: UUID, session: Session, caller: Caller) -> Response
 
 
 @reports.post("/")
-async def report(body: Report, session: Session, client: Annotated[str, Depends(_client_of_token)]) -> dict[str, str]:
+async def report(
+    body: Report, session: Session, client: Annotated[UUID, Depends(_client_of_token)]
+) -> dict[str, str]:
     """What a client could reach of what it was given. The last word of each client is kept."""
     said = body.model_dump(mode="json")
     _check_text(said)
-    try:
-        await clients.report(session, UUID(client), said)
-    except ValueError:
-        raise Unauthenticated("this token is no client's") from None
+    await clients.report(session, client, said)
     return {"status": "reported"}
 
 

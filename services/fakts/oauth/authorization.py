@@ -1,4 +1,4 @@
-"""The way back from the pages: what the browser takes to a client that sent a person to the authorization endpoint.
+"""The authorization endpoint: a person whom a client sent, and what the browser takes back to the client.
 
 Codes are bound to the login that they open, to the redirect URI and to the code challenge (RFC 7636).
 """
@@ -6,23 +6,81 @@ Codes are bound to the login that they open, to the redirect URI and to the code
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from authlib.common.urls import add_params_to_uri
-from sqlalchemy import select
+from authlib.oauth2 import OAuth2Error
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
+from libs.common.contracts.joining import Manifest
 from libs.common.directory import key_hash
-from libs.common.problems import Conflict, NotFound
+from libs.common.problems import Conflict, Forbidden, Invalid, NotFound
 from services.fakts.context import Context
 from services.fakts.models import Approval, AuthorizationCode, Client, Organization, User
-from services.fakts.oauth import logins
+from services.fakts.oauth import logins, prompts, provider
+from services.fakts.oauth.discovery import AUTHORIZE_PATH
+from services.fakts.oauth.prompts import Next, Unanswerable
+from services.fakts.oauth.server import Request, legal_words
+from services.fakts.origin import Origin
+from services.fakts.pages.destinations import sign_in
+from services.fakts.preflight import approvals
+from services.fakts.preflight.approvals import Asked, Standing
+from services.fakts.preflight.strategies.interface import Via
+from services.fakts.where import Where
 
-APPROVED, DENIED, SPENT = "approved", "denied", "spent"
 _RANDOM_BYTES = 32
+
+
+async def begin(
+    session: AsyncSession,
+    context: Context,
+    origin: Origin,
+    where: Where,
+    parameters: Sequence[tuple[str, str]],
+    *,
+    person: User | None,
+    signed_in_at: datetime | None,
+) -> str:
+    """Where the browser goes next: to sign in, to the page where the person decides, or back to the client.
+
+    Args:
+        parameters: of the query, in their order.
+        person: who is signed in with the browser, since when.
+
+    Raises:
+        Invalid: the client or its redirect URI is not known here, so the person is told, and nobody else.
+    """
+    request = Request("GET", parameters)
+    asked = {**_kept(request), "issuer": context.issuer(origin)}
+    try:
+        client, scope, asked["redirect_uri"] = await provider.check_authorization_request(
+            session, context, origin, where, request
+        )
+    except OAuth2Error as error:
+        if not error.redirect_uri:
+            raise Invalid(f"this app sent you here with a request that is not right: {error.description}") from None
+        return error_url({**asked, "redirect_uri": error.redirect_uri}, error.error, error.get_error_description())
+    try:
+        wish = prompts.read(request.args)
+        consent = await logins.consented(session, client.row, person, scope.split()) if person is not None else None
+        following = prompts.decide(wish, signed_in_at=signed_in_at, consented=consent is not None, now=db.now())
+    except Unanswerable as error:
+        return error_url(asked, error.error, str(error))
+    if following in (Next.SIGN_IN, Next.SIGN_IN_AGAIN):
+        again = following is Next.SIGN_IN_AGAIN
+        return sign_in(_again(parameters, satisfied=again), again=again, hint=request.args.get("login_hint", ""))
+    if following is Next.GO_BACK and person is not None and consent is not None:
+        organization = None
+        if consent.organization_id is not None:
+            organization = await session.get(Organization, consent.organization_id)
+        return await answer_with_code(
+            session, context, client.row, person, organization, asked, scope, authenticated_at=signed_in_at
+        )
+    return await _ask(session, context, where, client.row, scope, asked)
 
 
 async def redirect_back(
@@ -41,19 +99,24 @@ async def redirect_back(
     """
     await session.refresh(approval, with_for_update=True)
     asked = approval.redirect
-    if asked is None or approval.state == SPENT:
+    if asked is None or approval.state == Standing.SPENT:
         raise NotFound("there is nothing to go back to; start again from the app")
-    if approval.state == DENIED:
-        return _url(asked, {"error": "access_denied", "error_description": approval.reason or "The user declined."})
-    if approval.state != APPROVED:
+    if approval.state == Standing.DENIED:
+        return error_url(asked, "access_denied", approval.reason or approvals.DECLINED)
+    if approval.state != Standing.APPROVED:
         raise Conflict("nobody decided yet")
     account = await session.get(User, approval.decided_by) if approval.decided_by is not None else None
     if account is None:
         raise NotFound("nobody approved this; start again from the app")
     client = await session.get_one(Client, approval.client_id)
-    approval.state = SPENT
+    approval.state = Standing.SPENT
+    organization = None
+    if approval.organization_id is not None:
+        organization = await session.get(Organization, approval.organization_id)
     moment = authenticated_at or approval.decided_at
-    return await answer_with_code(session, context, client, account, asked, approval.scope, authenticated_at=moment)
+    return await answer_with_code(
+        session, context, client, account, organization, asked, approval.scope, authenticated_at=moment
+    )
 
 
 async def answer_with_code(
@@ -61,6 +124,7 @@ async def answer_with_code(
     context: Context,
     client: Client,
     account: User,
+    organization: Organization | None,
     asked: Mapping[str, Any],
     scope: str,
     *,
@@ -71,9 +135,6 @@ async def answer_with_code(
     Args:
         asked: `redirect` of an approval.
     """
-    organization = None
-    if name := asked.get("organization"):
-        organization = await session.scalar(select(Organization).where(Organization.name == name))
     login = await logins.open_login(
         session,
         context,
@@ -97,6 +158,52 @@ async def answer_with_code(
     )
     await session.flush()
     return _url(asked, {"code": code})
+
+
+async def _ask(
+    session: AsyncSession, context: Context, where: Where, client: Client, scope: str, asked: Mapping[str, Any]
+) -> str:
+    """A person decides, on a page; or a rule does, here."""
+    try:
+        started = await approvals.ask(
+            session,
+            context,
+            Asked(
+                via=Via.REDIRECT,
+                manifest=Manifest.model_validate(client.manifest),
+                where=where,
+                seconds=context.settings.code_seconds,
+                scope=scope,
+                kind=client.kind,
+                client=client,
+                redirect=asked,
+            ),
+        )
+    except Forbidden as refusal:
+        return error_url(asked, "access_denied", refusal.detail)
+    if approvals.standing(started.approval, db.now()) is Standing.PENDING:
+        return f"/configure/{started.code}"
+    return await redirect_back(session, context, started.approval)
+
+
+def _kept(request: Request) -> dict[str, str]:
+    """What the answer needs of the request."""
+    names = ("state", "nonce", "code_challenge", "code_challenge_method")
+    return {name: value for name in names if (value := request.args.get(name))}
+
+
+def _again(parameters: Sequence[tuple[str, str]], *, satisfied: bool) -> str:
+    """The same request, for after signing in. Having just done that answers what asked for it."""
+    answered = ("prompt", "max_age") if satisfied else ()
+    kept = [(name, value) for name, value in parameters if name not in answered]
+    if satisfied and "consent" in dict(parameters).get("prompt", "").split():
+        kept.append(("prompt", "consent"))
+    return f"{AUTHORIZE_PATH}?{urlencode(kept, quote_via=quote)}"
+
+
+def error_url(asked: Mapping[str, Any], error: str, words: str) -> str:
+    """The redirect URI with an error (RFC 6749, section 4.1.2.1)."""
+    return _url(asked, {"error": error, "error_description": legal_words(words)})
 
 
 def _url(asked: Mapping[str, Any], answer: Mapping[str, str]) -> str:

@@ -94,7 +94,7 @@ async def end_client(session: AsyncSession, context: Context, client: Client) ->
     await context.feed.publish_ended(session, [client.id], until=_last_token(now, context.settings))
 
 
-async def end_clients_of_mandate(session: AsyncSession, context: Context, mandate_id: UUID) -> None:
+async def end_of_mandate(session: AsyncSession, context: Context, mandate_id: UUID) -> None:
     """What logged in with a mandate's key is logged in no more. A client may come back with another key."""
     of_mandate = select(Client.id).where(Client.mandate_id == mandate_id)
     await _end(session, context, Login.client_id.in_(of_mandate))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 HOME = "/apps"
 SIGN_IN = "/signin"
@@ -21,9 +21,15 @@ def own_path(asked: str | None) -> str:
     return asked
 
 
-def sign_in(then: str) -> str:
-    """The sign-in page, which goes on to `then`."""
-    return f"{SIGN_IN}?next={quote(then, safe='/')}"
+def sign_in(then: str, *, again: bool = False, hint: str = "") -> str:
+    """The sign-in page, which goes on to `then`.
+
+    Args:
+        again: even for somebody who is signed in.
+        hint: the user name that is expected.
+    """
+    more = {**({"again": "true"} if again else {}), **({"hint": hint} if hint else {})}
+    return f"{SIGN_IN}?{urlencode({'next': then, **more}, quote_via=quote, safe='/')}"
 
 
 def form_sources(going_to: str) -> str | None:

@@ -28,12 +28,18 @@ router = web.router(public)
 
 @router.get(SIGN_IN)
 async def ask(
-    visit: Visiting, context: Ctx, person: OptionalPerson, then: Annotated[str | None, Query(alias="next")] = None
+    visit: Visiting,
+    context: Ctx,
+    person: OptionalPerson,
+    then: Annotated[str | None, Query(alias="next")] = None,
+    again: bool = False,
+    hint: str = "",
 ) -> Response:
+    """Whoever is signed in goes on at once, unless they are to sign in `again`. `hint` is whom an app expects."""
     going_to = own_path(then)
-    if person is not None:
+    if person is not None and not again:
         return see(going_to)
-    return _sign_in_page(visit, context, going_to)
+    return _sign_in_page(visit, context, going_to, name=hint)
 
 
 @router.post(SIGN_IN)
