@@ -33,6 +33,7 @@ _TABLE = (
     ("/admin/v1/mandates", "fakts"),
     ("/admin/v1/redeem-tokens", "fakts"),
     ("/admin/v1/codes", "fakts"),
+    ("/admin/v1/rules", "fakts"),
     ("/admin/v1/apps", "fakts"),
     ("/admin/v1/clients", "fakts"),
     ("/admin/v1/signing-keys", "fakts"),
