@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from authlib.oauth2.rfc6749.errors import InvalidRequestError
+from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import web
 from libs.common.problems import TooLarge
+from services.fakts.api import app_authorization, protocol_one
 from services.fakts.api.forms import refusal
 from services.fakts.oauth.discovery import DEVICE_PATH, INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH
 
@@ -44,7 +46,11 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         words = f"the body is larger than {MAX_BODY} bytes"
-        if scope["path"] in _OF_OAUTH:
+        if scope["path"] in protocol_one.PATHS:
+            await JSONResponse(protocol_one.refusal(words))(scope, receive, send)
+        elif scope["path"] in app_authorization.PATHS:
+            await app_authorization.refusal("invalid_request", words, TooLarge(words))(scope, receive, send)
+        elif scope["path"] in _OF_OAUTH:
             await refusal(InvalidRequestError(description=words, status_code=413))(scope, receive, send)
         else:
             render = scope["app"].state.render

@@ -18,9 +18,13 @@ _FORM = "application/x-www-form-urlencoded"
 NOT_STORED = {"cache-control": "no-store", "pragma": "no-cache"}
 
 
+def is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
+
+
 async def form_request(request: Request, *, by_service: bool = False) -> server.Request:
     """The form that was sent. Raises OAuth2Error for a body that is none."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+    if not is_form(request):
         refuse(InvalidRequestError, f"send a form: content-type {_FORM}")
     try:
         text = (await request.body()).decode()

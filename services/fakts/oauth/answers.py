@@ -90,6 +90,13 @@ async def id_token(
     )
 
 
+async def envelope(
+    session: AsyncSession, context: Context, client: Client, *, origin: Origin, where: Where
+) -> dict[str, Any]:
+    """What an app is told of its surroundings: `self`, `instances` and `statuses`."""
+    return _envelope(context, await _composition(session, client, origin, where), origin)
+
+
 async def _composition(session: AsyncSession, client: Client, origin: Origin, where: Where) -> Composition:
     requirements = Manifest.model_validate(client.manifest).requirements or ()
     if client.scope == SERVICE_SCOPE:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,13 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.common import db, logs
 from libs.common.contracts.joining import SERVICE_PREFIX, Manifest
 from libs.common.directory import key_hash
-from libs.common.problems import Conflict, Forbidden, Invalid, NotFound
+from libs.common.problems import Conflict, Forbidden, Invalid, NotFound, Problem
 from services.fakts import locks
 from services.fakts.context import Context
-from services.fakts.identity import accounts
 from services.fakts.models import Approval, Client, Organization, User
 from services.fakts.preflight import admission, codes, eligibility, manifests, rule_list, rules
 from services.fakts.preflight.composition import UNAVAILABLE
+from services.fakts.preflight.parameters import Start
 from services.fakts.preflight.strategies import catalog
 from services.fakts.preflight.strategies.interface import Approve, AskPerson, Needs, Preflight, Refuse, Via
 from services.fakts.where import Where
@@ -69,6 +69,21 @@ class Asked:
     """One that is registered already. Else a client is made."""
     redirect: Mapping[str, Any] | None = None
     """For `redirect`: `redirect_uri`, `state`, `nonce`, `code_challenge`, `code_challenge_method`."""
+
+    @classmethod
+    def of(cls, start: Start, via: Via, where: Where) -> Asked:
+        """What an app of the Fakts protocol asks for."""
+        return cls(
+            via=via,
+            manifest=start.manifest,
+            where=where,
+            seconds=start.seconds,
+            scope=manifests.scopes(start.manifest),
+            kind=start.kind,
+            role=start.role,
+            redirect_uris=start.redirect_uris,
+            organization=start.organization,
+        )
 
 
 @dataclass(frozen=True)
@@ -131,17 +146,14 @@ async def ask(session: AsyncSession, context: Context, asked: Asked) -> Started:
         Invalid: the app has a name that is not for apps.
         Forbidden: a rule refuses it; the message says why, in words for whoever runs the app.
     """
-    manifest = asked.manifest
-    if manifest.identifier.startswith(SERVICE_PREFIX):
-        raise Invalid(f"identifiers that start with '{SERVICE_PREFIX}' are for the platform's own services")
-    verdict = rules.decide(await rule_list.current(session), _preflight(asked), catalog.find)
-    if verdict.fault is not None:
-        log.error("rule_failed", rule=verdict.rule, exc_info=verdict.fault)
-    decision = verdict.decision
-    if isinstance(decision, Refuse):
-        log.info("app_refused", app=manifest.identifier, rule=verdict.rule, reason=decision.reason)
-        raise Forbidden(decision.reason)
-    client = asked.client or _client(session, context, asked)
+    rule, decision = await decide(session, asked)
+    client = asked.client
+    if client is None:
+        client = admission.new_client(asked.manifest, asked.scope, asked.kind)
+        client.redirect_uris = list(asked.redirect_uris)
+        if asked.via is Via.CHALLENGE:
+            admission.give_secrets(context, client)
+        session.add(client)
     code = await _new_code(session, codes.LONG if asked.via is Via.CHALLENGE else codes.SHORT)
     secret = code if asked.via is Via.CHALLENGE else secrets.token_urlsafe(32)
     approval = Approval(
@@ -152,7 +164,7 @@ async def ask(session: AsyncSession, context: Context, asked: Asked) -> Started:
         scope=asked.scope,
         address=asked.where.address,
         redirect=dict(asked.redirect) if asked.redirect is not None else None,
-        rule=verdict.rule,
+        rule=rule,
         needs=decision.needs if isinstance(decision, AskPerson) else Needs.NOBODY,
         organizations=list(decision.organizations) or None if isinstance(decision, AskPerson) else None,
         roles=list(decision.roles) or None if isinstance(decision, AskPerson) else None,
@@ -165,6 +177,20 @@ async def ask(session: AsyncSession, context: Context, asked: Asked) -> Started:
     if isinstance(decision, Approve):
         await _by_rule(session, context, approval, client, decision)
     return Started(approval, client, code, secret)
+
+
+async def decide(session: AsyncSession, asked: Asked) -> tuple[str, Approve | AskPerson]:
+    """What the rules say: the name of the one that decided, and what it decided. Raises as `ask` does."""
+    manifest = asked.manifest
+    if manifest.identifier.startswith(SERVICE_PREFIX):
+        raise Invalid(f"identifiers that start with '{SERVICE_PREFIX}' are for the platform's own services")
+    verdict = rules.decide(await rule_list.current(session), _preflight(asked), catalog.find)
+    if verdict.fault is not None:
+        log.error("rule_failed", rule=verdict.rule, exc_info=verdict.fault)
+    if isinstance(verdict.decision, Refuse):
+        log.info("app_refused", app=manifest.identifier, rule=verdict.rule, reason=verdict.decision.reason)
+        raise Forbidden(verdict.decision.reason)
+    return verdict.rule, verdict.decision
 
 
 async def find(session: AsyncSession, code: str) -> Approval:
@@ -181,6 +207,14 @@ async def find(session: AsyncSession, code: str) -> Approval:
         )
     )
     if approval is None:
+        raise NotFound(NO_SUCH_CODE)
+    return approval
+
+
+async def get(session: AsyncSession, approval_id: UUID) -> Approval:
+    """The attempt that a person may decide on, by its id. Raises NotFound as `find` does."""
+    approval = await session.get(Approval, approval_id)
+    if approval is None or standing(approval, db.now()) is not Standing.PENDING:
         raise NotFound(NO_SUCH_CODE)
     return approval
 
@@ -249,10 +283,11 @@ async def approve(
     client = await client_of(session, approval)
     picked = await eligibility.picked(session, approval, by, organization)
     _check_declined(client, declined)
-    if missing := (await admission.composition(session, client, approval.address, declined)).missing:
-        reason = admission.not_offered(missing)
-        await _end(context, approval, reason)
-        raise Conflict(reason)
+    try:
+        await admission.check_offered(session, client, approval.address, declined)
+    except Conflict as problem:
+        await _end(context, approval, problem.detail)
+        raise
     await locks.take(session, locks.JOINING)
     await _reload(session, approval)
     await _let_in(session, context, approval, client, by, picked, declined)
@@ -328,39 +363,15 @@ def _preflight(asked: Asked) -> Preflight:
     )
 
 
-def _client(session: AsyncSession, context: Context, asked: Asked) -> Client:
-    """A client that may not log in yet."""
-    client = Client(
-        id=uuid4(),
-        identifier=asked.manifest.identifier,
-        device=manifests.device(asked.manifest),
-        version=asked.manifest.version,
-        kind=asked.kind,
-        scope=asked.scope,
-        manifest=asked.manifest.model_dump(mode="json"),
-        declined=[],
-        redirect_uris=list(asked.redirect_uris),
-    )
-    if asked.via in (Via.CHALLENGE, Via.RETRIEVE):
-        client.secret_digest = key_hash(context.master.client_secret(client.id))
-        client.claim_digest = key_hash(context.master.claim_token(client.id))
-    session.add(client)
-    return client
-
-
 async def _by_rule(
     session: AsyncSession, context: Context, approval: Approval, client: Client, decision: Approve
 ) -> None:
     """What a rule approved: let in, unless it cannot be."""
-    user = await accounts.find(session, decision.account)
-    organization = await eligibility.find(session, decision.organization) if decision.organization else None
-    missing = (await admission.composition(session, client, approval.address, ())).missing
-    reason = admission.not_offered(missing) if missing else ""
-    if user is None or (decision.organization and await eligibility.role_of(session, organization, user) is None):
-        log.error("rule_names_nobody", rule=approval.rule, account=decision.account, role_in=decision.organization)
-        reason = f"The rule '{approval.rule}' cannot let this app in: whom it should act for is not here."
-    if reason or user is None:
-        approval.state, approval.reason, approval.decided_at = Standing.DENIED, reason, db.now()
+    try:
+        user, organization = await admission.named(session, decision, approval.rule)
+        await admission.check_offered(session, client, approval.address)
+    except Problem as problem:
+        approval.state, approval.reason, approval.decided_at = Standing.DENIED, problem.detail, db.now()
         return
     await locks.take(session, locks.JOINING)
     await _let_in(session, context, approval, client, user, organization, ())
@@ -389,7 +400,8 @@ async def _let_in(
     approval.decided_at = now
     approval.organization_id = organization.id if organization is not None else None
     if client.approved_at is None:
-        await admission.let_in(session, context, client, user, organization, declined)
+        await admission.let_in(session, client, user, organization, declined)
+        await admission.end_earlier(session, context, client)
 
 
 def _check_declined(client: Client, declined: Sequence[str]) -> None:

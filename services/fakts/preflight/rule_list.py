@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -42,8 +42,10 @@ class RuleBody(BaseModel):
         return Rule(self.name, self.strategy, self.when, dict(self.model_extra or {}))
 
 
-RuleBodies = Annotated[list[RuleBody], Field(max_length=MAX_RULES)]
-_FILE = TypeAdapter(RuleBodies)
+class RuleList(BaseModel):
+    """All rules, in their order."""
+
+    rules: list[RuleBody] = Field(max_length=MAX_RULES)
 
 
 async def current(session: AsyncSession) -> Sequence[Rule]:
@@ -80,20 +82,20 @@ async def replace(session: AsyncSession, new: Iterable[Rule]) -> None:
 
 
 async def begin_with(session: AsyncSession, file: Path) -> None:
-    """Take the rules of a JSON file over, unless there are rules already.
+    """Take the rules of a JSON file (`{"rules": [...]}`) over, unless there are rules already.
 
-    Raises Invalid for a file that cannot be read or holds no list of rules.
+    Raises Invalid for a file that cannot be read or holds no rules.
     """
     if await session.scalar(select(models.Rule.id).limit(1)) is not None:
         return
     try:
-        bodies = _FILE.validate_json(await asyncio.to_thread(file.read_bytes))
+        bodies = RuleList.model_validate_json(await asyncio.to_thread(file.read_bytes)).rules
     except OSError as error:
         raise Invalid(f"the rules in {file} cannot be read: {error.strerror}") from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
-        raise Invalid(f"{file} is no list of rules: {at}: {first['msg']}") from None
+        raise Invalid(f"{file} holds no rules: {at}: {first['msg']}") from None
     await replace(session, [body.rule() for body in bodies])
 
 
