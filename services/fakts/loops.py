@@ -11,7 +11,7 @@ from libs.common.contracts.joining import Alias, InstanceOffer
 from libs.common.loops import Loop
 from services.fakts import locks
 from services.fakts.context import Context
-from services.fakts.identity import api_keys
+from services.fakts.identity import api_keys, invitations
 from services.fakts.oauth import clients
 from services.fakts.oauth.grants import OWN_SERVICE
 from services.fakts.preflight import instances
@@ -48,7 +48,7 @@ def purge(context: Context) -> Loop:
 
 
 async def forget(context: Context) -> None:
-    """Forget expired API keys, lapsed instances, and services that did not come back. Idempotent."""
+    """Forget expired API keys and invitations, lapsed instances, and services that did not come back. Idempotent."""
     async with context.database.transaction() as session:
         await locks.take(session, locks.IDENTITY)
         await api_keys.end_expired(session, context.feed)
@@ -56,3 +56,4 @@ async def forget(context: Context) -> None:
         now = db.now()
         await instances.purge(session, now)
         await clients.purge(session, now)
+        await invitations.purge(session, now)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from services.fakts.api import admin, admin_services, discovery, internal, joining, keys, organizations, users
+from services.fakts.api import (
+    admin,
+    admin_services,
+    discovery,
+    internal,
+    invitations,
+    joining,
+    keys,
+    organizations,
+    users,
+)
 
 ROUTERS = (
     discovery.router,
@@ -13,9 +23,11 @@ ROUTERS = (
     organizations.administration,
     organizations.insiders,
     organizations.owners,
+    invitations.administration,
+    invitations.members,
     keys.readers,
     keys.writers,
-    keys.importers,
+    keys.administration,
     admin.router,
     admin_services.router,
     internal.router,
