@@ -1,4 +1,7 @@
-"""The identity feed as a table in memory: accounts by name, keys by hash. Answers who a raw API key is."""
+"""The identity feed as a table in memory: accounts by name, keys by hash, trusted issuers.
+
+Answers who a raw API key is.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from libs.common.contracts.identity import Account, Key, Principal, PrincipalKind
+from libs.common.contracts.identity import Account, Key, Principal, PrincipalKind, TrustedIssuer
 
 KEY_PREFIX = "key:"
 ACCOUNT_PREFIX = "account:"
+ISSUER_PREFIX = "issuer:"
 
 
 def key_hash(raw: str) -> str:
@@ -27,6 +31,8 @@ class Directory:
         self.keys: dict[str, Key] = {}
         self.key_ids: dict[UUID, str] = {}
         """The hash of each key, by the key's id."""
+        self.issuers: dict[str, TrustedIssuer] = {}
+        """Trusted issuers, by id."""
         self.changes = 0
         """Rises with every change, for caches built on top."""
 
@@ -45,6 +51,12 @@ class Directory:
                 self.accounts.pop(name, None)
             else:
                 self.accounts[name] = Account.model_validate(body)
+        elif key.startswith(ISSUER_PREFIX):
+            issuer_id = key[len(ISSUER_PREFIX) :]
+            if body is None:
+                self.issuers.pop(issuer_id, None)
+            else:
+                self.issuers[issuer_id] = TrustedIssuer.model_validate(body)
 
     def principal(self, raw_key: str) -> Principal | None:
         """For whom an API key acts; None for an unknown, revoked or expired one, or an inactive account."""

@@ -12,6 +12,7 @@ from libs.common.db import Database
 from libs.common.feed import FeedPublisher
 from services.fakts.audit import Audit
 from services.fakts.identity.feed import IdentityFeed
+from services.fakts.identity.foreign import ForeignIssuers
 from services.fakts.identity.passwords import Attempts, Passwords
 from services.fakts.master_key import MasterKey
 from services.fakts.oauth.keys import SigningKeys
@@ -31,6 +32,7 @@ class Context:
     passwords: Passwords
     attempts: Attempts
     verifier: TokenVerifier
+    foreign: ForeignIssuers
 
     def issuer(self, origin: Origin) -> str:
         """Who tokens say they are from: the public URL, or where there is none the origin that was asked."""

@@ -7,6 +7,7 @@ Feed entries:
 
 * ``account:<name>`` holds an :class:`Account` (a user or an organization).
 * ``key:<sha256 hex of the API key>`` holds a :class:`Key`. A revoked key has no entry.
+* ``issuer:<id>`` holds a :class:`TrustedIssuer`. One that is no longer trusted has no entry.
 """
 
 from __future__ import annotations
@@ -74,6 +75,23 @@ class Key(Wire):
     """A PlatformAdminKey: reaches administrators' routes only."""
     permissions: Permissions = Permissions()
     expires_at: AwareDatetime | None = None
+
+
+class TrustedIssuer(Wire):
+    """A provider outside of the platform whose own tokens are accepted."""
+
+    id: UUID
+    issuer: str
+    """Claim `iss` of its tokens."""
+
+
+class Vouched(Wire):
+    """What fakts found a trusted issuer's token to say."""
+
+    issuer_id: UUID
+    account: Account
+    expires: float
+    """Unix time in seconds."""
 
 
 class PrincipalKind(StrEnum):

@@ -8,6 +8,7 @@ from services.fakts.api import (
     discovery,
     internal,
     invitations,
+    issuers,
     joining,
     keys,
     organizations,
@@ -30,5 +31,6 @@ ROUTERS = (
     keys.administration,
     admin.router,
     admin_services.router,
+    issuers.router,
     internal.router,
 )

@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts import identity
 from libs.common.contracts.identity import IDENTITY_FEED, Permissions, Role
-from libs.common.directory import ACCOUNT_PREFIX, KEY_PREFIX
+from libs.common.directory import ACCOUNT_PREFIX, ISSUER_PREFIX, KEY_PREFIX
 from libs.common.feed import FeedPublisher
-from services.fakts.models import Account, ApiKey, Membership, Organization, User
+from services.fakts.models import Account, ApiKey, Membership, Organization, TrustedIssuer, User
 
 
 class IdentityFeed:
-    """Publishes accounts and keys in the transaction that changes them."""
+    """Publishes accounts, keys and trusted issuers in the transaction that changes them."""
 
     def __init__(self, publisher: FeedPublisher) -> None:
         self._publisher = publisher
@@ -47,6 +47,11 @@ class IdentityFeed:
                     expires_at=row.expires_at,
                 ).model_dump(mode="json")
             await self._publisher.publish(session, IDENTITY_FEED, f"{KEY_PREFIX}{row.digest}", body)
+
+    async def publish_issuer(self, session: AsyncSession, row: TrustedIssuer, *, trusted: bool) -> None:
+        """Publish that an issuer is trusted, or not any more."""
+        body = identity.TrustedIssuer(id=row.id, issuer=row.issuer).model_dump(mode="json") if trusted else None
+        await self._publisher.publish(session, IDENTITY_FEED, f"{ISSUER_PREFIX}{row.id}", body)
 
 
 async def account_body(session: AsyncSession, account: Account) -> identity.Account:
