@@ -119,7 +119,6 @@ def _context(settings: FaktsSettings, database: Database, master: MasterKey) -> 
         audit=Audit(database),
         passwords=Passwords(),
         attempts=Attempts(),
-        codes=Attempts(),
         providers=Providers(providers.load(settings.providers_file) if settings.providers_file else ()),
         verifier=TokenVerifier(keys.jwks),
         token_requests=Rate(settings.token_requests_per_minute, 60),

@@ -33,9 +33,6 @@ class Context:
     audit: Audit
     passwords: Passwords
     attempts: Attempts
-    """Failed passwords."""
-    codes: Attempts
-    """Codes of apps that somebody typed, and that nobody asks with."""
     providers: Providers
     verifier: TokenVerifier
     token_requests: Rate
@@ -61,15 +58,20 @@ def request_origin(request: Request) -> Origin:
     return origin_of(request.headers.get("host"), request.url.scheme, context.settings.public_url)
 
 
-async def _where(request: Request) -> Where:
+async def _origin(request: Request) -> Origin:
+    return request_origin(request)
+
+
+def request_where(request: Request) -> Where:
+    """Where the request came from, as far as the edge knows."""
     context: Context = request.app.state.context
     peer = request.client.host if request.client else None
     address = client_address(peer, request.headers.get("x-forwarded-for"), context.settings.trusted_networks)
     return Where(address, request.headers.get("host", ""))
 
 
-async def _origin(request: Request) -> Origin:
-    return request_origin(request)
+async def _where(request: Request) -> Where:
+    return request_where(request)
 
 
 Ctx = Annotated[Context, Depends(_context)]
