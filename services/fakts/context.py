@@ -12,6 +12,7 @@ from libs.common.db import Database
 from libs.common.feed import FeedPublisher
 from services.fakts.audit import Audit
 from services.fakts.identity.feed import IdentityFeed
+from services.fakts.identity.foreign import ForeignIssuers
 from services.fakts.identity.passwords import Attempts, Passwords
 from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
@@ -33,9 +34,6 @@ class Context:
     audit: Audit
     passwords: Passwords
     attempts: Attempts
-    """Failed passwords."""
-    codes: Attempts
-    """Codes of apps that somebody typed, and that nobody asks with."""
     providers: Providers
     verifier: TokenVerifier
     token_requests: Rate
@@ -44,6 +42,7 @@ class Context:
     """Of apps that ask to be let in, by address."""
     guesses: Rate
     """Of codes and tokens that nobody issued, by address."""
+    foreign: ForeignIssuers
 
     def issuer(self, origin: Origin) -> str:
         """Who tokens say they are from: the public URL, or where there is none the origin that was asked."""
@@ -61,15 +60,20 @@ def request_origin(request: Request) -> Origin:
     return origin_of(request.headers.get("host"), request.url.scheme, context.settings.public_url)
 
 
-async def _where(request: Request) -> Where:
+async def _origin(request: Request) -> Origin:
+    return request_origin(request)
+
+
+def request_where(request: Request) -> Where:
+    """Where the request came from, as far as the edge knows."""
     context: Context = request.app.state.context
     peer = request.client.host if request.client else None
     address = client_address(peer, request.headers.get("x-forwarded-for"), context.settings.trusted_networks)
     return Where(address, request.headers.get("host", ""))
 
 
-async def _origin(request: Request) -> Origin:
-    return request_origin(request)
+async def _where(request: Request) -> Where:
+    return request_where(request)
 
 
 Ctx = Annotated[Context, Depends(_context)]

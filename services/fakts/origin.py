@@ -14,7 +14,6 @@ from libs.common.contracts.joining import Alias
 from libs.common.problems import Invalid
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
-_MAX_ADDRESS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +54,3 @@ def origin_of(host: str | None, scheme: str, public_url: str | None) -> Origin:
     if host and public.netloc.lower() == host.lower():
         scheme = public.scheme
     return Origin(scheme, found[1], int(found[2]) if found[2] else None)
-
-
-def address_of(forwarded_for: str | None, peer: str | None) -> str:
-    """Where a request came from, as far as the edge knows.
-
-    Args:
-        forwarded_for: the `X-Forwarded-For` header. Its last entry is what the nearest proxy saw.
-        peer: who connected.
-    """
-    nearest = (forwarded_for or "").rpartition(",")[2].strip()
-    return (nearest if nearest.isprintable() and nearest else peer or "")[:_MAX_ADDRESS]

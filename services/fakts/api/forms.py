@@ -46,8 +46,8 @@ def query_parameters(request: Request) -> list[tuple[str, str]]:
 
 
 def answered(answer: Answer) -> JSONResponse:
-    headers = dict(answer.headers) | NOT_STORED
-    headers.pop("Content-Type", None)
+    """Authlib's answer; its content type is that of every JSON answer."""
+    headers = {name: value for name, value in answer.headers if name.lower() != "content-type"}
     return JSONResponse(dict(answer.body), answer.status, headers=headers)
 
 

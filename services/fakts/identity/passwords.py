@@ -81,8 +81,3 @@ class Attempts:
 
     def forgive(self, subject: str) -> None:
         self._failures.pop(subject, None)
-
-    def take_back(self, subject: str) -> None:
-        """The last attempt was none. Those before it stay counted, which `forgive` would forget."""
-        if counted := self._failures.get(subject):
-            counted.pop()

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 HOME = "/apps"
 SIGN_IN = "/signin"
+CONFIGURE = "/configure"
 _AUTHORIZE = "/o/"
 _OWN = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 """A path on this origin: browsers read `//` and `/\\` as the start of a host's name, and drop tabs and line ends."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from libs.common import web
@@ -39,10 +40,11 @@ _HEADERS = {
 _templates = Environment(
     loader=PackageLoader("services.fakts.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
-_templates.filters |= {"moment": words.moment, "left": words.time_left, "browser": words.browser}
+_templates.filters |= {"moment": words.moment, "browser": words.browser, "sentence": words.sentence}
 _templates.globals |= {
     "static": lambda name: f"{STATIC_PATH}/{name}?v={_VERSIONS[name]}",
     "token_field": TOKEN_FIELD,
+    "may_break": Markup(".<wbr>"),
     "person": None,
     "user": None,
 }

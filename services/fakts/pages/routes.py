@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from fastapi import FastAPI, Request, Response
 
-from services.fakts.pages import apps, signin, signin_with, static_files
+from services.fakts.pages import apps, configure, signin, signin_with, static_files
 from services.fakts.pages.destinations import HOME, sign_in
 from services.fakts.pages.rendering import problems, see
 from services.fakts.pages.sessions import SignInFirst
 
-ROUTERS = (signin.router, signin_with.router, apps.router, static_files.router)
+ROUTERS = (signin.router, signin_with.router, configure.router, apps.router, static_files.router)
 
 
 def install(app: FastAPI, deployment: str) -> None:
@@ -21,4 +23,4 @@ def install(app: FastAPI, deployment: str) -> None:
 async def _to_sign_in(request: Request, _: Exception) -> Response:
     """A page that was asked for is what the person sees next; a form is not sent again."""
     query = f"?{request.url.query}" if request.url.query else ""
-    return see(sign_in(f"{request.url.path}{query}" if request.method == "GET" else HOME))
+    return see(sign_in(f"{quote(request.scope['path'])}{query}" if request.method == "GET" else HOME))

@@ -19,10 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.db import Session
 from libs.common.problems import Forbidden
-from services.fakts.context import request_origin
+from services.fakts.context import request_origin, request_where
 from services.fakts.identity import browser_sessions
 from services.fakts.models import BrowserSession, User
-from services.fakts.origin import address_of
 
 SESSION, VISIT = "constellation_session", "constellation_visit"
 TOKEN_FIELD = "form_token"  # noqa: S105 - a field's name
@@ -128,7 +127,9 @@ async def begin(
     """Sign the browser in. A session that it had before is over."""
     await end(request, session)
     agent = "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
-    cookie = await browser_sessions.start(session, user, provider=provider, address=address(request), agent=agent)
+    cookie = await browser_sessions.start(
+        session, user, provider=provider, address=request_where(request).address, agent=agent
+    )
     set_cookie(response, SESSION, cookie, request, lasts=browser_sessions.LIFETIME)
 
 
@@ -137,11 +138,6 @@ async def end(request: Request, session: AsyncSession) -> None:
     found = await _of_cookie(request, session)
     if found is not None:
         await browser_sessions.end(session, found.user, found.row.digest)
-
-
-def address(request: Request) -> str:
-    """Where the browser is, as far as the edge knows."""
-    return address_of(request.headers.get("x-forwarded-for"), request.client.host if request.client else None)
 
 
 def cookie_name(name: str, request: Request) -> str:

@@ -11,7 +11,7 @@ from libs.common.auth import public
 from libs.common.db import Session
 from libs.common.problems import Invalid, Problem, TooMany, Unauthenticated
 from services.fakts import locks
-from services.fakts.context import Context, Ctx
+from services.fakts.context import Context, Ctx, RequestWhere
 from services.fakts.identity import browser_sessions, sign_in
 from services.fakts.identity.passwords import MIN_LENGTH
 from services.fakts.models import User
@@ -19,6 +19,7 @@ from services.fakts.pages import sessions
 from services.fakts.pages.destinations import HOME, SIGN_IN, form_sources, own_path
 from services.fakts.pages.rendering import page, see
 from services.fakts.pages.sessions import OptionalPerson, Person, PersonsForm, Visit, Visiting
+from services.fakts.where import Where
 
 PASSWORD_PATH = f"{SIGN_IN}/password"
 
@@ -42,12 +43,12 @@ async def ask(
 
 
 @router.post(SIGN_IN)
-async def take(request: Request, visit: Visiting, context: Ctx) -> Response:
+async def take(request: Request, visit: Visiting, context: Ctx, where: RequestWhere) -> Response:
     """The session begins in a transaction of its own: none is open while the password's hash is computed."""
     form = await sessions.checked_form(request, visit.token)
     going_to, name = own_path(form.text("next")), form.text("username").strip()
     try:
-        user = await sign_in.with_password(context, name, form.text("password"), address=sessions.address(request))
+        user = await sign_in.with_password(context, name, form.text("password"), address=where.address)
     except (Unauthenticated, TooMany) as problem:
         return _sign_in_page(visit, context, going_to, name=name, problem=problem)
     answer = see(going_to)
@@ -70,10 +71,10 @@ async def ask_new_password(context: Ctx, person: Person) -> Response:
 
 
 @router.post(PASSWORD_PATH)
-async def take_new_password(request: Request, context: Ctx, person: Person, form: PersonsForm) -> Response:
+async def take_new_password(context: Ctx, where: RequestWhere, person: Person, form: PersonsForm) -> Response:
     """Whoever has a password proves it first. All other browsers are signed out."""
     try:
-        hashed = await _new_hash(request, context, person, form)
+        hashed = await _new_hash(context, where, person, form)
     except (Invalid, Unauthenticated, TooMany) as problem:
         return _password_page(context, person, problem=problem)
     async with context.database.transaction() as session:
@@ -92,7 +93,7 @@ async def take_new_password(request: Request, context: Ctx, person: Person, form
     )
 
 
-async def _new_hash(request: Request, context: Context, person: Person, form: PersonsForm) -> str:
+async def _new_hash(context: Context, where: Where, person: Person, form: PersonsForm) -> str:
     new = form.text("new")
     if new != form.text("again"):
         raise Invalid("the two new passwords differ; type the same one twice")
@@ -100,9 +101,7 @@ async def _new_hash(request: Request, context: Context, person: Person, form: Pe
         raise Invalid(f"a password has at least {MIN_LENGTH} characters")
     if person.user.password_hash is not None:
         try:
-            await sign_in.with_password(
-                context, person.user.name, form.text("current"), address=sessions.address(request)
-            )
+            await sign_in.with_password(context, person.user.name, form.text("current"), address=where.address)
         except Unauthenticated:
             raise Unauthenticated("that is not your current password") from None
     return await context.passwords.hash(new)

@@ -25,9 +25,14 @@ _SYSTEMS = (
 )
 
 
-def scopes(scope: str) -> list[tuple[str, str | None]]:
+def scopes(asked: Iterable[str]) -> list[tuple[str, str | None]]:
     """The words of a scope, each with what it allows; None for what this platform gives no meaning."""
-    return [(word, WORDS.get(word)) for word in dict.fromkeys(scope.split())]
+    return [(word, WORDS.get(word)) for word in dict.fromkeys(asked)]
+
+
+def sentence(text: str) -> str:
+    """The words of a problem as a sentence."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def moment(when: datetime) -> str:

@@ -13,10 +13,15 @@ PUBLIC = PUBLIC_PATHS | {
     "/.well-known/fakts",
     "/.well-known/openid-configuration",
     "/.well-known/oauth-authorization-server",
+    "/o/token",
     "/o/token/",
+    "/o/revoke/",
+    "/o/introspect/",
+    "/o/authorize",
+    "/o/authorize/",
     "/o/jwks/",
 }
-OWN_CHECK = {"/lok/f/report/"}
+OWN_CHECK = {"/lok/f/report/", "/o/userinfo/"}
 """Open at the gate, for apps are no principals; the route checks their token itself."""
 
 
