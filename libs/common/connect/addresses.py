@@ -35,11 +35,11 @@ class Addresses:
         self._http = http
         self._same_machine = same_machine
         self._in_container = Path("/.dockerenv").exists() if in_container is None else in_container
-        self._answered: dict[str, tuple[Alias, float]] = {}
+        self._answered: dict[tuple[str, str], tuple[Alias, float]] = {}
 
     async def find(self, instance: Instance) -> Alias | None:
         """An address of the instance that answers now, or answered a moment ago; None when none does."""
-        known, since = self._answered.get(instance.identifier, (None, 0.0))
+        known, since = self._answered.get(_key(instance), (None, 0.0))
         if known is not None and known in instance.aliases and time.monotonic() < since + FRESH_SECONDS:
             return known
         tried = order(instance.aliases, same_machine=self._same_machine, in_container=self._in_container)
@@ -47,15 +47,15 @@ class Addresses:
             tried = [known, *(alias for alias in tried if alias != known)]
         found = await self._first(tried, instance)
         if found is None:
-            self._answered.pop(instance.identifier, None)
+            self._answered.pop(_key(instance), None)
         else:
-            self._answered[instance.identifier] = found, time.monotonic()
+            self._answered[_key(instance)] = found, time.monotonic()
         return found
 
     def forget(self, instance: Instance) -> None:
         """The address that was found last has stopped answering."""
-        if instance.identifier in self._answered:
-            self._answered[instance.identifier] = self._answered[instance.identifier][0], -FRESH_SECONDS
+        if (known := self._answered.get(_key(instance))) is not None:
+            self._answered[_key(instance)] = known[0], -FRESH_SECONDS
 
     async def _first(self, aliases: Sequence[Alias], instance: Instance) -> Alias | None:
         """The first to answer; each gets a head start over those after it."""
@@ -95,6 +95,10 @@ class Addresses:
             return key is None or signed(answer.json(), nonce, key)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return False
+
+
+def _key(instance: Instance) -> tuple[str, str]:
+    return instance.service, instance.identifier
 
 
 def order(aliases: Sequence[Alias], *, same_machine: bool, in_container: bool) -> list[Alias]:
