@@ -73,7 +73,7 @@ class Doctor:
             yield Finding("address", State.OK, f"{self._url} is '{document.get('name')}'")
             yield _versions(str(document.get("version")), version("constellation"))
             yield clock(answer.headers.get("date"), sent, time.time())
-            yield self._readiness("gateway", self._url)
+            yield self._readiness("readiness", self._url)
             yield from self._authorized()
 
     def _authorized(self) -> Iterator[Finding]:

@@ -46,7 +46,6 @@ def ls(
         "VERSION": "version",
         "DEVICE": "device",
         "ACCOUNT": "account",
-        "SCOPES": "scopes",
         "STATE": "state",
         "LAST LOGIN": "last_login_at",
     }

@@ -34,6 +34,8 @@ def main() -> int:
     except constellation.ConnectFailed as error:
         print(f"reader: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _read(platform: constellation.SyncApp, owner: str, files: list[Path]) -> int:

@@ -239,7 +239,7 @@ def test_what_works_is_ok_and_what_does_not_says_what_to_do(examine: Callable[..
     status, found = examine()
     assert status == 0, found
     assert {state for name, (state, _) in found.items() if name != "version"} == {"ok"}
-    assert set(found) == {"git", "address", "version", "clock", "credential", *names}
+    assert set(found) == {"git", "address", "version", "clock", "readiness", "credential", *names}
 
     listed[2]["live"] = False
     unready = {"status": "unready", "failing": {"database": "connection refused"}}
