@@ -97,6 +97,7 @@ async def redirect_back(
         Conflict: nobody decided yet.
         NotFound: it was answered before, or is of another kind.
     """
+    await session.flush()  # a refresh forgets what is not written yet
     await session.refresh(approval, with_for_update=True)
     asked = approval.redirect
     if asked is None or approval.state == Standing.SPENT:
