@@ -70,7 +70,7 @@ async def poll(fakts: RunningFakts, started: dict[str, Any]) -> dict[str, Any]:
 
 
 def path(started: dict[str, Any]) -> str:
-    return urlsplit(started["verification_uri_complete"]).path
+    return urlsplit(str(started["verification_uri_complete"])).path
 
 
 async def rules(fakts: RunningFakts, *given: dict[str, Any]) -> None:

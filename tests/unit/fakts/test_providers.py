@@ -10,7 +10,7 @@ import pytest
 from services.fakts.pages import providers
 from services.fakts.pages.providers import ProvidersFault
 
-GOOD = {
+GOOD: dict[str, object] = {
     "name": "university",
     "label": "The University",
     "discovery": "https://idp.example.org/.well-known/openid-configuration",
