@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 # Decisions without I/O: every branch of them is tested.
 PURE := libs/common/contracts/*,libs/common/states.py,services/*/plan.py,services/*/states.py,services/gateway/router.py,$\
 	services/gateway/call_tokens.py,services/gateway/options.py,services/gateway/edge_table.py,$\
-	services/deployer/placement.py,services/deployer/view.py,services/registry/numbering.py
-TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2
+	services/deployer/placement.py,services/deployer/view.py,services/registry/numbering.py,services/fakts/pages/claims.py,$\
+	services/fakts/pages/destinations.py,services/fakts/pages/words.py
+TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2 chromium=chromium
 
 .PHONY: run install install-dev test check bench lock
 
