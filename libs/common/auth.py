@@ -20,6 +20,7 @@ from libs.common.contracts import scopes
 from libs.common.contracts.identity import Principal, PrincipalKind
 from libs.common.contracts.joining import SERVICE_PREFIX, SERVICE_SCOPE
 from libs.common.directory import Directory, credential
+from libs.common.foreign_tokens import Exchange, ForeignTokens
 from libs.common.problems import Forbidden, Unauthenticated
 
 FetchKeys = Callable[[], Awaitable[dict[str, Any]]]
@@ -81,15 +82,33 @@ class TokenVerifier:
 
 
 class Authenticator:
-    """Turns an `Authorization` header into a principal."""
+    """Turns an `Authorization` header into a principal.
 
-    def __init__(self, verifier: TokenVerifier, directory: Directory, *, refresh: Refresh | None = None) -> None:
+    Args:
+        refresh: catches up with the identity feed.
+        exchange: asks fakts for whom a trusted issuer's token is; None accepts the platform's own tokens only.
+    """
+
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        directory: Directory,
+        *,
+        refresh: Refresh | None = None,
+        exchange: Exchange | None = None,
+    ) -> None:
         self._verifier = verifier
         self._directory = directory
         self._refresh = refresh
+        self.foreign = ForeignTokens(directory, exchange, refresh)
 
     async def authenticate(self, authorization: str | None) -> Principal | None:
-        """The principal, or None when there is no header. Raises Unauthenticated for a bad credential."""
+        """The principal, or None when there is no header.
+
+        Raises:
+            Unauthenticated: the credential is bad.
+            Unavailable: fakts must be asked about it, and does not answer.
+        """
         found = credential(authorization)
         if found is None:
             return None
@@ -97,6 +116,8 @@ class Authenticator:
         principal = None
         if scheme == "key":
             principal = await self.of_key(value)
+        elif scheme == "jwt" and self.foreign.trusts(value):
+            principal = await self.foreign.find(value)
         elif scheme == "jwt" and (claims := await self._verifier.claims(value)) is not None:
             principal = self.of_claims(claims)
         if principal is None:

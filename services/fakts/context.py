@@ -12,6 +12,7 @@ from libs.common.db import Database
 from libs.common.feed import FeedPublisher
 from services.fakts.audit import Audit
 from services.fakts.identity.feed import IdentityFeed
+from services.fakts.identity.foreign import ForeignIssuers
 from services.fakts.identity.passwords import Attempts, Passwords
 from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
@@ -41,6 +42,7 @@ class Context:
     """Of apps that ask to be let in, by address."""
     guesses: Rate
     """Of codes and tokens that nobody issued, by address."""
+    foreign: ForeignIssuers
 
     def issuer(self, origin: Origin) -> str:
         """Who tokens say they are from: the public URL, or where there is none the origin that was asked."""

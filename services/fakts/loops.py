@@ -11,7 +11,7 @@ from libs.common.contracts.joining import Alias, InstanceOffer
 from libs.common.loops import Loop
 from services.fakts import locks
 from services.fakts.context import Context
-from services.fakts.identity import api_keys, browser_sessions
+from services.fakts.identity import api_keys, browser_sessions, invitations
 from services.fakts.oauth import clients, logins
 from services.fakts.oauth.headless import OWN_SERVICE
 from services.fakts.preflight import approvals, instances
@@ -48,7 +48,7 @@ def purge(context: Context) -> Loop:
 
 
 async def forget(context: Context) -> None:
-    """Forget what is over: keys, sessions, logins, approvals, lapsed instances, lost services. Idempotent."""
+    """Forget what is over: keys, invitations, sessions, logins, approvals, instances, lost services. Idempotent."""
     async with context.database.transaction() as session:
         await locks.take(session, locks.IDENTITY)
         await api_keys.end_expired(session, context.feed)
@@ -60,3 +60,4 @@ async def forget(context: Context) -> None:
         await approvals.purge(session, now)
         await logins.purge(session, now)
         await browser_sessions.purge(session, now)
+        await invitations.purge(session, now)

@@ -9,10 +9,12 @@ from functools import partial
 import httpx
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
+from starlette.middleware import Middleware
 
 from libs.common import web
 from libs.common.bus import Bus
 from services.gateway import api
+from services.gateway.browsers import CrossOrigin
 from services.gateway.gateway import Gateway
 from services.gateway.settings import GatewaySettings
 
@@ -25,6 +27,7 @@ def create_app(settings: GatewaySettings, *, bus: Bus | None = None) -> FastAPI:
     """
     app = web.create_app("gateway", lifespan=partial(_lifespan, settings=settings, bus=bus), routers=[api.routes])
     app.include_router(api.everything_else)
+    app.user_middleware.append(Middleware(CrossOrigin))
     return app
 
 

@@ -39,6 +39,8 @@ class CallClaims:
     """Unix time in seconds."""
     algorithm: str
     """Id of the algorithm that holds this token."""
+    data: str = ""
+    """What the account's credential allows with its data, where that is no key: `r`, `rw` or nothing."""
     may_chain: bool = True
     """It may call algorithms."""
 
@@ -57,7 +59,16 @@ class CallTokens:
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key.ljust(_BLOCK, b"\0")))
 
     def mint(
-        self, *, account: str, key: str, root: str, parent: str, depth: int, expires: int, algorithm: str
+        self,
+        *,
+        account: str,
+        key: str,
+        root: str,
+        parent: str,
+        depth: int,
+        expires: int,
+        algorithm: str,
+        data: str,
     ) -> str:
         """A token with these claims (see CallClaims)."""
         claims = {
@@ -68,6 +79,7 @@ class CallTokens:
             "d": depth,
             "e": expires,
             "s": algorithm,
+            "v": data,
             "w": True,
         }
         body = _encode(orjson.dumps(claims))
@@ -94,6 +106,7 @@ class CallTokens:
             depth=members["d"],
             expires=members["e"],
             algorithm=members["s"],
+            data=members["v"],
             may_chain=members["w"],
         )
         if claims.expires <= now:

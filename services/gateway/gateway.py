@@ -13,6 +13,7 @@ from libs.common import logs
 from libs.common.auth import Authenticator, TokenVerifier
 from libs.common.bus import Bus
 from libs.common.clients.deployer import DeployerClient
+from libs.common.clients.fakts import FaktsClient
 from libs.common.clients.feeds import FeedClient
 from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.identity import IDENTITY_FEED
@@ -96,7 +97,12 @@ class Gateway:
         self.catalog = self._follower("registry", CATALOG_FEED, self.table.apply)
         self.routes = self._follower("deployer", ROUTES_FEED, self.pools.apply)
         confirm_identity, confirm_catalog = Confirmation(self.identity), Confirmation(self.catalog)
-        self.authenticator = Authenticator(TokenVerifier(self.entry.jwks), self.directory, refresh=confirm_identity)
+        self.authenticator = Authenticator(
+            TokenVerifier(self.entry.jwks),
+            self.directory,
+            refresh=confirm_identity,
+            exchange=FaktsClient(http, member).exchange_token,
+        )
         self.callers = Callers(self.directory, self.authenticator, confirm_identity)
         self.records = Records(settings.record_backlog, self.entry.instance_id)
         self.calls = Calls(

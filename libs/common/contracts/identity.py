@@ -8,6 +8,7 @@ Feed entries:
 * ``account:<name>`` holds an :class:`Account` (a user or an organization).
 * ``key:<sha256 hex of the API key>`` holds a :class:`Key`. A revoked key has no entry.
 * ``ended:<id>`` holds an :class:`Ended`: access tokens whose `sid` or `client_id` is the id are refused.
+* ``issuer:<id>`` holds a :class:`TrustedIssuer`. One that is no longer trusted has no entry.
 """
 
 from __future__ import annotations
@@ -82,6 +83,23 @@ class Ended(Wire):
 
     until: AwareDatetime
     """No access token of it lives longer; then the entry goes."""
+
+
+class TrustedIssuer(Wire):
+    """A provider outside of the platform whose own tokens are accepted."""
+
+    id: UUID
+    issuer: str
+    """Claim `iss` of its tokens."""
+
+
+class Vouched(Wire):
+    """What fakts found a trusted issuer's token to say."""
+
+    issuer_id: UUID
+    account: Account
+    expires: float
+    """Unix time in seconds."""
 
 
 class PrincipalKind(StrEnum):

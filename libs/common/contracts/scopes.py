@@ -28,11 +28,14 @@ WORDS: Mapping[str, str] = {
 
 
 def permissions_of(scopes: Iterable[str]) -> Permissions:
-    """What a token with these scopes may do with its account's algorithms and data. Writing includes reading."""
+    """What a token with these scopes may do with its account's algorithms and data.
+
+    Writing includes reading, and an app may be one that runs in a browser.
+    """
     given = frozenset(scopes)
     return Permissions(
         allow_algo=CALL in given,
-        allow_web_algo=CALL in given,
+        allow_web_algo=not given.isdisjoint((CALL, DATA_READ, DATA_WRITE)),
         allow_algo_management=MANAGE in given,
         allow_data=not given.isdisjoint((DATA_READ, DATA_WRITE)),
         allow_data_write=DATA_WRITE in given,

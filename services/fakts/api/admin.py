@@ -13,7 +13,7 @@ from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.problems import NotFound
 from services.fakts import locks
-from services.fakts.api.keys import KeyLabel, LegalPermissions, render
+from services.fakts.api.keys import KeyChangeBody, KeyLabel, LegalPermissions, render
 from services.fakts.api.paging import CursorPage, cursored
 from services.fakts.context import Ctx
 from services.fakts.fields import Expiry
@@ -87,10 +87,22 @@ async def create_key(body: NewKeyBody, session: Session, context: Ctx, caller: C
     await locks.take(session, locks.IDENTITY)
     owner = await _account(session, body.owner)
     new = NewKey(label=body.label, admin=body.admin, permissions=body.permissions, expires_at=body.expires_at)
-    row, raw = await api_keys.create(session, context.feed, owner, new, within=caller.key_id)
+    row, raw = await api_keys.create(session, context.feed, owner, new, within=caller)
     subject = f"{owner.name}/{row.label}/{row.id}"
     await context.audit.record(session, actor=caller.name, action="key.create", subject=subject)
     return {**render(row, owner.name, raw), "key": raw}
+
+
+@router.patch("/keys/{key_id}")
+async def change_key(
+    key_id: UUID, body: KeyChangeBody, session: Session, context: Ctx, caller: Caller
+) -> dict[str, Any]:
+    await locks.take(session, locks.IDENTITY)
+    row, owner = await api_keys.get(session, key_id)
+    await api_keys.change(session, context.feed, row, owner, body.change(), within=caller)
+    subject = f"{owner.name}/{row.label}/{row.id}"
+    await context.audit.record(session, actor=caller.name, action="key.change", subject=subject)
+    return render(row, owner.name)
 
 
 @router.delete("/keys/{key_id}", status_code=204)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, SecretStr
 from libs.common import web
 from libs.common.auth import service_only
 from libs.common.contracts.feeds import FeedPage
-from libs.common.contracts.identity import IDENTITY_FEED, Account
+from libs.common.contracts.identity import IDENTITY_FEED, Account, Vouched
 from libs.common.feed import MAX_WAIT
 from services.fakts.context import Ctx
 from services.fakts.fields import Plain
@@ -26,6 +26,10 @@ class PasswordBody(BaseModel):
     password: SecretStr = Field(max_length=MAX_LENGTH)
     address: Annotated[str, Field(max_length=255), Plain] | None = None
     """Where the person's request came from, as far as the asking service knows."""
+
+
+class TokenBody(BaseModel):
+    token: SecretStr = Field(max_length=16 * 1024)
 
 
 @router.get(f"/feeds/{IDENTITY_FEED}")
@@ -45,3 +49,9 @@ async def verify_password(body: PasswordBody, request: Request, context: Ctx) ->
     user = await sign_in.with_password(context, body.username, body.password.get_secret_value(), address=address)
     async with context.database.transaction() as session:
         return await account_body(session, user)
+
+
+@router.post("/tokens/exchange")
+async def exchange_token(body: TokenBody, context: Ctx) -> Vouched:
+    """For whom a trusted issuer's token is."""
+    return await context.foreign.vouch(body.token.get_secret_value())

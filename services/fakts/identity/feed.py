@@ -14,13 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts import identity
 from libs.common.contracts.identity import IDENTITY_FEED, Ended, Permissions, Role
-from libs.common.directory import ACCOUNT_PREFIX, ENDED_PREFIX, KEY_PREFIX
+from libs.common.directory import ACCOUNT_PREFIX, ENDED_PREFIX, ISSUER_PREFIX, KEY_PREFIX
 from libs.common.feed import FeedPublisher
-from services.fakts.models import Account, ApiKey, FeedEntry, Membership, Organization, User
+from services.fakts.models import Account, ApiKey, FeedEntry, Membership, Organization, TrustedIssuer, User
 
 
 class IdentityFeed:
-    """Publishes accounts and keys in the transaction that changes them."""
+    """Publishes accounts, keys and trusted issuers in the transaction that changes them."""
 
     def __init__(self, publisher: FeedPublisher) -> None:
         self._publisher = publisher
@@ -65,6 +65,11 @@ class IdentityFeed:
         over = [key for key, body in rows if Ended.model_validate(body).until <= now]
         for key in over[:at_most]:
             await self._publisher.publish(session, IDENTITY_FEED, key, None)
+
+    async def publish_issuer(self, session: AsyncSession, row: TrustedIssuer, *, trusted: bool) -> None:
+        """Publish that an issuer is trusted, or not any more."""
+        body = identity.TrustedIssuer(id=row.id, issuer=row.issuer).model_dump(mode="json") if trusted else None
+        await self._publisher.publish(session, IDENTITY_FEED, f"{ISSUER_PREFIX}{row.id}", body)
 
 
 async def account_body(session: AsyncSession, account: Account) -> identity.Account:

@@ -36,7 +36,8 @@ logging.getLogger("authlib").setLevel(logging.INFO)  # at DEBUG it writes tokens
 
 T = TypeVar("T")
 
-AUTH_METHODS = ["client_secret_basic", "client_secret_post", "none"]
+SECRET_METHODS = ["client_secret_basic", "client_secret_post"]
+AUTH_METHODS = [*SECRET_METHODS, "none"]
 _UNKNOWN_CLIENT = "The client is not known here or was revoked, or its secret is wrong."
 _WORD = re.compile(r"[\w:./-]+( [\w:./-]+)*", re.ASCII)
 _NOT_IN_WORDS = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
@@ -135,10 +136,15 @@ class RegisteredClient(ClientMixin):
     def get_default_redirect_uri(self) -> str | None:
         return self.row.redirect_uris[0] if len(self.row.redirect_uris) == 1 else None
 
-    def get_allowed_scope(self, scope: str | None) -> str:
-        """Of what is asked for, what the client may have; all of it where it asks for nothing."""
+    def get_allowed_scope(self, scope: str | None) -> str | None:
+        """Of what is asked for, what the client may have; all of that where it asks for nothing.
+
+        None where it may have nothing of what it asks for: Authlib calls that an invalid scope.
+        """
         allowed = self.row.scope.split()
-        return " ".join(word for word in dict.fromkeys((scope or self.row.scope).split()) if word in allowed)
+        if not scope:
+            return self.row.scope
+        return " ".join(word for word in dict.fromkeys(scope.split()) if word in allowed) or None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return redirect_uri in self.row.redirect_uris
@@ -148,7 +154,10 @@ class RegisteredClient(ClientMixin):
         return digest is not None and hmac.compare_digest(digest, key_hash(client_secret))
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002 - as Authlib calls it
-        return (method == "none") == (self.row.secret_digest is None)
+        """An app that came with a redeem token may speak version 2 of the Fakts protocol, which knows no secret."""
+        if method != "none":
+            return True  # the secret was right
+        return self.row.secret_digest is None or self.row.redeem_token_id is not None
 
     def check_response_type(self, response_type: str) -> bool:
         return response_type == "code" and self.row.approved_at is not None

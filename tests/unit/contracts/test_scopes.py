@@ -15,8 +15,8 @@ from libs.common.contracts.identity import Permissions
         ("openid profile email offline_access lab:print", {}),
         ("algo:call", {"allow_algo", "allow_web_algo"}),
         ("algo:manage", {"allow_algo_management"}),
-        ("data:read", {"allow_data"}),
-        ("data:write", {"allow_data", "allow_data_write"}),
+        ("data:read", {"allow_data", "allow_web_algo"}),
+        ("data:write", {"allow_data", "allow_data_write", "allow_web_algo"}),
         ("admin", {}),
         (
             "openid algo:call algo:manage data:read data:write",

@@ -1,4 +1,5 @@
-"""Apps that people approve: approvals, logins, redeem tokens, rules, and sessions of the pages."""
+"""Apps that people approve: approvals, logins, redeem tokens, rules, and sessions of the pages; invitations, and
+trusted issuers."""
 
 from __future__ import annotations
 
@@ -73,6 +74,40 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("issuer", "subject", name="pk_upstream_identities"),
     )
     op.create_index("ix_upstream_identities_account_id", "upstream_identities", ["account_id"], unique=False)
+    op.create_table(
+        "trusted_issuers",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("issuer", sa.String(length=255), nullable=False),
+        sa.Column("audience", sa.String(length=255), nullable=False),
+        sa.Column("jwks_uri", sa.Text(), nullable=True),
+        sa.Column("username_claim", sa.String(length=100), nullable=False),
+        sa.Column("created_by", sa.String(length=30), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_trusted_issuers"),
+        sa.UniqueConstraint("issuer", name="uq_trusted_issuers_issuer"),
+    )
+    op.create_table(
+        "invitations",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("note", sa.String(length=200), nullable=False),
+        sa.Column("created_by", sa.Uuid(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.Column("accepted_by", sa.Uuid(), nullable=True),
+        sa.Column("revoked_at", UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name="fk_invitations_organization_id_organizations"
+        ),
+        sa.ForeignKeyConstraint(["created_by"], ["users.id"], name="fk_invitations_created_by_users"),
+        sa.ForeignKeyConstraint(["accepted_by"], ["users.id"], name="fk_invitations_accepted_by_users"),
+        sa.PrimaryKeyConstraint("id", name="pk_invitations"),
+        sa.UniqueConstraint("digest", name="uq_invitations_digest"),
+    )
+    op.create_index("ix_invitations_expires_at", "invitations", ["expires_at"], unique=False)
+    op.create_index("ix_invitations_organization_id", "invitations", ["organization_id"], unique=False)
     op.create_table(
         "approvals",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -233,6 +268,10 @@ def downgrade() -> None:
     op.drop_index("ix_approvals_decided_by", table_name="approvals")
     op.drop_index("ix_approvals_client_id", table_name="approvals")
     op.drop_table("approvals")
+    op.drop_index("ix_invitations_organization_id", table_name="invitations")
+    op.drop_index("ix_invitations_expires_at", table_name="invitations")
+    op.drop_table("invitations")
+    op.drop_table("trusted_issuers")
     op.drop_index("ix_upstream_identities_account_id", table_name="upstream_identities")
     op.drop_table("upstream_identities")
     op.drop_index("ix_redeem_tokens_account_id", table_name="redeem_tokens")
