@@ -144,9 +144,11 @@ def test_an_app_is_let_in_once_and_its_login_is_renewed(
     assert kept.stat().st_mode & 0o777 == 0o600
     login = json.loads(kept.read_text())
     kept.write_text(json.dumps(login | {"renew_at": 0.0, "expires_at": 0.0}))
-    again = run(home, *arguments)
-    assert "configure" not in again
-    assert "en, very easy" in again
+    both = [Program(home, *arguments) for _ in range(2)]
+    for again in both:
+        assert again.ended() == 0, again.said
+        assert "configure" not in again.said
+        assert "en, very easy" in again.said
     renewed = json.loads(kept.read_text())
     assert renewed["client_id"] == login["client_id"]
     assert renewed["refresh_token"] != login["refresh_token"]
