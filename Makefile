@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Decisions without I/O: every branch of them is tested.
 PURE := libs/common/contracts/*,libs/common/states.py,services/*/plan.py,services/*/states.py,services/gateway/router.py,$\
-	libs/common/connect/protocol.py,libs/common/connect/calls.py,$\
+	libs/common/connect/protocol.py,libs/common/connect/aliases.py,libs/common/connect/calls.py,$\
 	services/gateway/call_tokens.py,services/gateway/options.py,services/gateway/edge_table.py,$\
 	services/fakts/pages/claims.py,services/fakts/pages/destinations.py,services/fakts/pages/words.py,$\
 	services/fakts/where.py,services/fakts/limits.py,services/fakts/preflight/strategies/*,$\

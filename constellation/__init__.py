@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from libs.common.connect.app import Algorithm as Algorithm
     from libs.common.connect.app import App as App
-    from libs.common.connect.app import connect as connect
     from libs.common.connect.blocking import SyncApp as SyncApp
     from libs.common.connect.blocking import connect_sync as connect_sync
     from libs.common.connect.calls import Answer as Answer
+    from libs.common.connect.connect import connect as connect
     from libs.common.connect.errors import CallFailed as CallFailed
     from libs.common.connect.errors import ConnectFailed as ConnectFailed
     from libs.common.connect.errors import Denied as Denied
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from libs.common.contracts.joining import Requirement as Requirement
 
 _ROOMS = {
-    "libs.common.connect.app": ("Algorithm", "App", "connect"),
+    "libs.common.connect.app": ("Algorithm", "App"),
     "libs.common.connect.blocking": ("SyncApp", "connect_sync"),
     "libs.common.connect.calls": ("Answer",),
+    "libs.common.connect.connect": ("connect",),
     "libs.common.connect.errors": (
         "CallFailed",
         "ConnectFailed",

@@ -10,7 +10,8 @@ import httpx
 
 Document = dict[str, Any]
 Key = str | Callable[[str | None], str]
-"""An API key, or what gives an access token that is good now, and another one than a token that was refused."""
+"""An API key, or what gives an access token that is good now, and another one than a token that was
+refused. What it raises is passed on."""
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0

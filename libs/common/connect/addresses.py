@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import secrets
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from libs.common.connect.aliases import order, signed
 from libs.common.contracts.joining import Alias, Instance
 
 CHALLENGE_SECONDS = 3.0
@@ -18,9 +18,6 @@ HEAD_START_SECONDS = 0.3
 """How long one address is tried alone before the next one is tried beside it."""
 FRESH_SECONDS = 10.0
 """How long an address that answered is taken to be alive."""
-_SIGNED = "fakts-challenge-v1:"
-_NEAR = {"loopback": 0, "lan": 1, None: 1, "public": 2, "internal": 3}
-"""Reaches in the order in which to try them; `internal` is the network of a container host."""
 
 
 class Addresses:
@@ -99,25 +96,3 @@ class Addresses:
 
 def _key(instance: Instance) -> tuple[str, str]:
     return instance.service, instance.identifier
-
-
-def order(aliases: Sequence[Alias], *, same_machine: bool, in_container: bool) -> list[Alias]:
-    """The addresses to try, in that order: the near ones first, else as the platform says. Pure."""
-    usable = [alias for alias in aliases if same_machine or alias.reach != "loopback"]
-    return sorted(usable, key=lambda alias: 1 if in_container and alias.reach == "internal" else _NEAR[alias.reach])
-
-
-def signed(answer: object, nonce: str, key: object) -> bool:
-    """The answer to a challenge has the signature of its nonce (Ed25519, RFC 8032). Pure."""
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - few deployments sign, and it is large
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
-
-    match answer, key:
-        case {"signature": str(signature)}, {"kind": "ed25519", "key": str(public)}:
-            try:
-                owner = Ed25519PublicKey.from_public_bytes(base64.b64decode(public, validate=True))
-                owner.verify(base64.b64decode(signature, validate=True), f"{_SIGNED}{nonce}".encode())
-            except (ValueError, InvalidSignature):
-                return False
-            return True
-    return False

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from libs.common.connect import calls
-from libs.common.connect.app import Algorithm, App, connect
+from libs.common.connect.app import Algorithm, App
 from libs.common.connect.calls import Answer
+from libs.common.connect.connect import Options, connect
 from libs.common.contracts.joining import Manifest
 
 
@@ -69,7 +70,7 @@ class SyncAlgorithm:
 
 @contextmanager
 def connect_sync(
-    url: str | None = None, manifest: Manifest | Mapping[str, Any] | None = None, **options: Any
+    url: str | None = None, manifest: Manifest | Mapping[str, Any] | None = None, **options: Unpack[Options]
 ) -> Iterator[SyncApp]:
     """Enter a platform as an app. Arguments, and what is raised, are those of `connect`."""
     with (

@@ -8,7 +8,8 @@ import base64
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from libs.common.connect.addresses import Addresses, order
+from libs.common.connect.addresses import Addresses
+from libs.common.connect.aliases import order, signed
 from libs.common.contracts.joining import Alias, Instance
 from tests.unit.connect.platform import Platform
 
@@ -104,3 +105,12 @@ async def test_only_a_plain_200_is_an_answer() -> None:
         transport = httpx.MockTransport(lambda _, answer=answer: answer)
         async with httpx.AsyncClient(transport=transport, follow_redirects=True) as http:
             assert await Addresses(http, same_machine=False).find(instance(platform)) is None
+
+
+def test_a_malformed_signature_is_none() -> None:
+    key = {"kind": "ed25519", "key": base64.b64encode(bytes(32)).decode()}
+    answers: tuple[object, ...] = ({"signature": "!"}, {"signature": ""}, {}, [], None)
+    for answer in answers:
+        assert not signed(answer, "n", key)
+    assert not signed({"signature": ""}, "n", {"kind": "rsa", "key": "x"})
+    assert not signed({"signature": ""}, "n", {"kind": "ed25519", "key": "x"})

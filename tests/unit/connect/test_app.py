@@ -13,6 +13,7 @@ import pytest
 
 import constellation
 from libs.common.connect import addresses, app
+from libs.common.connect import connect as entry
 from tests.unit.connect.platform import MANIFEST, STATS, URL, Platform
 
 NEEDY = {**MANIFEST, "requirements": [STATS]}
@@ -28,7 +29,7 @@ def platform() -> Platform:
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits between polls, nothing is remembered for long, and the user has no configuration."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in (app.URL, app.MANDATE_KEY, app.REDEEM_TOKEN, app.ALLOW_INSECURE):
+    for name in (entry.URL, entry.MANDATE_KEY, entry.REDEEM_TOKEN, entry.ALLOW_INSECURE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(addresses, "FRESH_SECONDS", 0.0)
     monkeypatch.setattr(app, "_REDISCOVER_SECONDS", 0.0)
@@ -153,16 +154,16 @@ async def test_a_requirement_that_is_not_there_ends_the_attempt(platform: Platfo
 async def test_the_environment_says_where_and_as_whom(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(app.URL, f"{URL}/")
-    monkeypatch.setenv(app.MANDATE_KEY, "mandate")
+    monkeypatch.setenv(entry.URL, f"{URL}/")
+    monkeypatch.setenv(entry.MANDATE_KEY, "mandate")
     async with constellation.connect(manifest=MANIFEST, transport=platform.transport) as lab:
         assert (lab.url, lab.account, lab.scopes) == (URL, "ana", frozenset({"openid", "algo:call"}))
     assert platform.forms[0]["key"] == "mandate"
     async with connect(platform):
         pass
     assert platform.forms[1]["redeem_token"] == "redeem"
-    monkeypatch.delenv(app.MANDATE_KEY)
-    monkeypatch.setenv(app.REDEEM_TOKEN, "redeem")
+    monkeypatch.delenv(entry.MANDATE_KEY)
+    monkeypatch.setenv(entry.REDEEM_TOKEN, "redeem")
     manifest = constellation.Manifest.model_validate(MANIFEST)
     async with constellation.connect(manifest=manifest, transport=platform.transport, keep=tmp_path / "own"):
         pass
@@ -184,7 +185,7 @@ async def test_what_cannot_be_connected_is_told(platform: Platform, monkeypatch:
     with pytest.raises(constellation.ConnectFailed, match="not encrypted"):
         async with constellation.connect("http://lab.example", MANIFEST):
             pass
-    monkeypatch.setenv(app.ALLOW_INSECURE, "1")
+    monkeypatch.setenv(entry.ALLOW_INSECURE, "1")
     with pytest.raises(constellation.NeedsLogin, match="nobody to ask"):
         async with constellation.connect("http://lab.example", MANIFEST, prompt=None, transport=platform.transport):
             pass
