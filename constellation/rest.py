@@ -136,10 +136,11 @@ class Authorization(httpx.Auth):
         self._key = key
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        whole = isinstance(request.stream, httpx.ByteStream)  # a body that arrives in pieces is sent once
         shown = now(self._key)
         request.headers["Authorization"] = f"{'Bearer' if is_token(shown) else 'Simple'} {shown}"
         response = yield request
-        if response.status_code == 401 and not isinstance(self._key, str):
+        if response.status_code == 401 and whole and not isinstance(self._key, str):
             request.headers["Authorization"] = f"Bearer {self._key(shown)}"
             yield request
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,6 +35,7 @@ class App:
     def __init__(self, http: httpx.AsyncClient, login: Login) -> None:
         self._http = http
         self._login = login
+        self._auth = _Bearer(login)
         self._addresses = Addresses(
             http, same_machine=protocol.is_loopback(urlsplit(login.endpoints.url).hostname or "")
         )
@@ -102,7 +103,7 @@ class App:
         for _ in range(2):
             base = self.url if service is None else await self.service(service)
             try:
-                return await self._authorized(method, f"{base}{path}", **options)
+                return await self._http.request(method, f"{base}{path}", auth=self._auth, **options)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 unreached = error
             except httpx.HTTPError as error:
@@ -171,15 +172,6 @@ class App:
             await self._login.token(refused=self._login.credential.access_token)
             return True
 
-    async def _authorized(self, method: str, url: str, **options: Any) -> httpx.Response:
-        given = dict(options.pop("headers", None) or {})
-        token = await self._login.token()
-        answer = await self._http.request(method, url, headers=given | _bearer(token), **options)
-        if answer.status_code == 401:
-            token = await self._login.token(refused=token)
-            answer = await self._http.request(method, url, headers=given | _bearer(token), **options)
-        return answer
-
 
 class Algorithm:
     """One algorithm, as it is called by an app."""
@@ -218,5 +210,17 @@ class Algorithm:
         )
 
 
-def _bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
+class _Bearer(httpx.Auth):
+    """Shows the app's token, which is renewed when it is refused."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        whole = isinstance(request.stream, httpx.ByteStream)  # a body that arrives in pieces is sent once
+        token = await self._login.token()
+        request.headers["authorization"] = f"Bearer {token}"
+        answer = yield request
+        if answer.status_code == 401 and whole:
+            request.headers["authorization"] = f"Bearer {await self._login.token(refused=token)}"
+            yield request

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,13 @@ async def test_a_token_that_is_refused_is_renewed_and_the_call_goes_on(platform:
     async with connect(platform) as lab:
         platform.refused.add(await lab.token())
         assert (await lab.algo("ana/hello").pipe("")).result == 1
+
+        async def once() -> AsyncIterator[bytes]:
+            yield b"once"
+
         platform.refused.add(await lab.token())
+        streamed = await lab.request("POST", "/v1/algo/ana/hello", content=once())
+        assert streamed.status_code == 401
         platform.end()
         with pytest.raises(constellation.NeedsLogin, match="Log in again"):
             await lab.algo("ana/hello").pipe("")
