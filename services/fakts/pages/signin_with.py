@@ -20,10 +20,11 @@ from libs.common.db import Session
 from libs.common.problems import Forbidden, Invalid
 from services.fakts import locks
 from services.fakts.context import Context, Ctx, RequestOrigin
+from services.fakts.identity import claims
 from services.fakts.identity import upstream as identities
 from services.fakts.master_key import MasterKeyFault
 from services.fakts.models import User
-from services.fakts.pages import claims, sessions
+from services.fakts.pages import sessions
 from services.fakts.pages.destinations import SIGN_IN, own_path
 from services.fakts.pages.providers import Provider
 from services.fakts.pages.rendering import see
@@ -66,7 +67,7 @@ async def finish(request: Request, provider: str, session: Session, context: Ctx
     user = await _account(session, context, context.providers.get(provider), vouched)
     answer = see(own_path(journey["next"]))
     sessions.drop_cookie(answer, _JOURNEY, request)
-    await sessions.begin(request, session, answer, user, provider=provider)
+    await sessions.begin(request, session, context, answer, user, provider=provider)
     return answer
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from libs.common.contracts.identity import Role
 from libs.common.contracts.references import NAME
-from services.fakts.pages import claims
-from services.fakts.pages.claims import ClaimNames, Match, MembershipRule
+from services.fakts.identity import claims
+from services.fakts.identity.claims import ClaimNames, Match, MembershipRule
 
 NAMES = ClaimNames()
 
