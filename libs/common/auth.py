@@ -132,7 +132,9 @@ class Authenticator:
         return principal
 
     def of_claims(self, claims: dict[str, Any]) -> Principal | None:
-        """Who an access token of this platform is for: a service, or an account."""
+        """Who an access token of this platform is for: a service, or an account. None for a revoked one."""
+        if self._directory.revoked(claims):
+            return None
         given = frozenset(str(claims.get("scope", "")).split())
         subject = str(claims["sub"])
         if SERVICE_SCOPE in given and str(claims.get("client_app", "")).startswith(SERVICE_PREFIX):

@@ -13,6 +13,7 @@ from functools import partial
 from uuid import uuid4
 
 import httpx
+from authlib.oauth2 import OAuth2Error
 from fastapi import FastAPI
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,18 +29,21 @@ from libs.common.feed import FeedFollower, FeedPublisher
 from libs.common.loops import running, tasks
 from services.fakts import bootstrap, locks, loops, master_key
 from services.fakts.api import ROUTERS
-from services.fakts.api.discovery import on_refusal
+from services.fakts.api.forms import on_refusal
 from services.fakts.audit import Audit
+from services.fakts.body_limit import BodyLimit
 from services.fakts.context import Context
+from services.fakts.cors import CrossOrigin
 from services.fakts.identity.feed import IdentityFeed
 from services.fakts.identity.foreign import ForeignIssuers
 from services.fakts.identity.passwords import Attempts, Passwords
-from services.fakts.limits import BodyLimit
+from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.models import FeedEntry, FeedVersion, SigningKey
-from services.fakts.oauth.grants import GrantRefused
 from services.fakts.oauth.keys import SigningKeys
 from services.fakts.outgoing import Outgoing
+from services.fakts.pages import providers, routes
+from services.fakts.pages.upstream import Providers
 from services.fakts.settings import FaktsSettings
 
 log = logs.get(__name__)
@@ -56,9 +60,12 @@ def create_app(settings: FaktsSettings, *, bus: Bus | None = None) -> FastAPI:
     Args:
         bus: the bus to announce audit events on; None opens the one of the settings, or leaves them in their table.
     """
-    app = web.create_app(SCHEMA, lifespan=partial(_lifespan, settings=settings, bus=bus), routers=ROUTERS)
-    app.add_exception_handler(GrantRefused, on_refusal)
-    app.user_middleware.append(Middleware(BodyLimit))
+    app = web.create_app(
+        SCHEMA, lifespan=partial(_lifespan, settings=settings, bus=bus), routers=(*ROUTERS, *routes.ROUTERS)
+    )
+    routes.install(app, settings.deployment_name)
+    app.add_exception_handler(OAuth2Error, on_refusal)
+    app.user_middleware += [Middleware(CrossOrigin), Middleware(BodyLimit)]
     return app
 
 
@@ -119,8 +126,12 @@ def _context(settings: FaktsSettings, database: Database, master: MasterKey, out
         audit=audit,
         passwords=Passwords(),
         attempts=Attempts(),
+        providers=Providers(providers.load(settings.providers_file) if settings.providers_file else ()),
         verifier=TokenVerifier(keys.jwks),
         foreign=ForeignIssuers(database, feed, audit, outgoing),
+        token_requests=Rate(settings.token_requests_per_minute, 60),
+        starts=Rate(settings.starts_per_minute, 60),
+        guesses=Rate(settings.guesses_per_minute, 60),
     )
 
 

@@ -18,9 +18,24 @@ PUBLIC = {
         ("GET", "/.well-known/openid-configuration"),
         ("GET", "/.well-known/oauth-authorization-server"),
         ("GET", "/o/jwks/"),
+        ("POST", "/o/token"),
         ("POST", "/o/token/"),
+        ("POST", "/o/revoke/"),
+        ("POST", "/o/introspect/"),
+        ("POST", "/o/device-authorization/"),
+        ("GET", "/o/authorize"),
+        ("GET", "/o/authorize/"),
+        ("GET", "/o/userinfo/"),
+        ("POST", "/o/userinfo/"),
         ("POST", "/lok/f/report/"),
-    },
+    }
+    | {("GET", path) for path in ("/configure", "/configure/", "/configure/{code}", "/configure/static/{name}")}
+    | {("POST", "/configure"), ("POST", "/configure/{code}")}
+    | {("GET", "/signin"), ("POST", "/signin"), ("POST", "/signout")}
+    | {("GET", "/signin/password"), ("POST", "/signin/password")}
+    | {("GET", "/signin/with/{provider}"), ("GET", "/signin/with/{provider}/callback")}
+    | {("GET", "/apps"), ("POST", "/apps/{client_id}/revoke")}
+    | {("POST", "/apps/browsers/end"), ("POST", "/apps/browsers/end-others")},
     "registry": HEALTH
     | {
         ("GET", "/git/{owner}/{repository}/info/refs"),
@@ -38,8 +53,9 @@ PUBLIC = {
         for path in ("/v1/algo/{reference:path}", "/v1/data/{path:path}", "/v1/connector/{path:path}", "/{path:path}")
     },
 }
-"""Some of these ask for a credential in their own way: the report (apps are no principals), git (a password, so that
-git asks for it), calls and data (their error envelope), and what the edge passes on meets its service's gate."""
+"""Some of these ask for a credential in their own way: the report (apps are no principals), pages (a cookie, and the
+sign-in page where there is none), git (a password, so that git asks for it), calls and data (their error envelope),
+and what the edge passes on meets its service's gate."""
 
 
 @pytest.mark.parametrize("name", services.NAMES)

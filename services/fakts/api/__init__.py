@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from services.fakts.api import (
     admin,
+    admin_clients,
+    admin_codes,
+    admin_redeem_tokens,
+    admin_rules,
     admin_services,
+    app_authorization,
     discovery,
     internal,
     invitations,
     issuers,
     joining,
     keys,
+    oauth,
     organizations,
+    protocol_one,
     users,
 )
 
 ROUTERS = (
     discovery.router,
+    app_authorization.router,
+    protocol_one.router,
+    oauth.router,
     joining.leases,
     joining.reports,
     users.administration,
@@ -30,7 +40,11 @@ ROUTERS = (
     keys.writers,
     keys.administration,
     admin.router,
+    admin_clients.router,
     admin_services.router,
     issuers.router,
+    admin_codes.router,
+    admin_rules.router,
+    admin_redeem_tokens.router,
     internal.router,
 )

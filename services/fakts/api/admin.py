@@ -17,7 +17,7 @@ from services.fakts.api.keys import KeyChangeBody, KeyLabel, LegalPermissions, r
 from services.fakts.api.paging import CursorPage, cursored
 from services.fakts.context import Ctx
 from services.fakts.fields import Expiry
-from services.fakts.identity import accounts, api_keys, organizations
+from services.fakts.identity import accounts, api_keys, browser_sessions, organizations
 from services.fakts.identity.api_keys import NewKey
 from services.fakts.models import Account, Organization, User
 
@@ -54,6 +54,7 @@ async def change_user(name: str, body: UserChange, session: Session, context: Ct
     user = await accounts.get(session, name)
     if hashed is not None:
         user.password_hash = hashed
+        await browser_sessions.end_all(session, user)
     if body.session_limit is not None:
         await accounts.set_session_limit(session, context.feed, user, body.session_limit)
     if body.staff is not None:

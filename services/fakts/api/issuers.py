@@ -17,7 +17,7 @@ from services.fakts import locks
 from services.fakts.api.paging import CursorPage, cursored
 from services.fakts.context import Ctx, RequestOrigin
 from services.fakts.fields import Plain
-from services.fakts.identity import accounts, issuers
+from services.fakts.identity import accounts, issuers, upstream
 from services.fakts.identity.issuers import NewIssuer
 from services.fakts.models import TrustedIssuer
 from services.fakts.outgoing import FetchFailed
@@ -88,10 +88,10 @@ async def bind(issuer_id: UUID, body: BindingBody, session: Session, context: Ct
     await locks.take(session, locks.IDENTITY)
     row = await issuers.get(session, issuer_id)
     user = await accounts.get(session, body.username)
-    known = await issuers.bound(session, row.issuer, body.subject)
+    known = await upstream.find(session, row.issuer, body.subject)
     if known is not None and known.active and known.id != user.id:
         raise Conflict(f"this subject is bound to '{known.name}', with whom it came before")
-    await issuers.bind(session, row.issuer, body.subject, user)
+    await upstream.bind(session, row.issuer, body.subject, user)
     subject = f"{row.issuer} {body.subject}"
     await context.audit.record(session, actor=caller.name, action="issuer.bind", subject=subject, detail=user.name)
     return {"issuer": row.issuer, "subject": body.subject, "username": user.name}

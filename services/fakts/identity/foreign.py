@@ -12,18 +12,19 @@ from libs.common.auth import TokenVerifier
 from libs.common.contracts.identity import Vouched
 from libs.common.db import Database
 from libs.common.foreign_tokens import issuer_of
-from libs.common.problems import Unauthenticated
+from libs.common.problems import Conflict, Unauthenticated
 from services.fakts import locks
 from services.fakts.audit import Audit
-from services.fakts.identity import issuers
+from services.fakts.identity import issuers, upstream
 from services.fakts.identity.feed import IdentityFeed, account_body
-from services.fakts.identity.issuers import NameTaken, NewIssuer
+from services.fakts.identity.issuers import NewIssuer
 from services.fakts.models import TrustedIssuer, User
 from services.fakts.outgoing import FetchFailed, Outgoing
 
 log = logs.get(__name__)
 
 _MAX_SUBJECT = 255
+_MAX_NAME = 30
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _METADATA = "/.well-known/openid-configuration"
 
@@ -47,7 +48,7 @@ class ForeignIssuers:
         claims = await self._claims(row, token)
         subject = _subject(claims)
         async with self._database.transaction() as session:
-            user = await issuers.bound(session, row.issuer, subject)
+            user = await upstream.find(session, row.issuer, subject)
         if user is None:
             user = await self._admit(row, subject, claims)
         if not user.active:
@@ -100,21 +101,32 @@ class ForeignIssuers:
         name = claims.get(row.username_claim)
         if not isinstance(name, str) or not name:
             raise Unauthenticated(f"the token does not name its user in '{row.username_claim}'")
+        legal = legal_name(name)
         try:
             async with self._database.transaction() as session:
                 await locks.take(session, locks.IDENTITY)
-                if (known := await issuers.bound(session, row.issuer, subject)) is not None:
+                if (known := await upstream.find(session, row.issuer, subject)) is not None:
                     return known
-                user = await issuers.admit(session, self._feed, row.issuer, subject, name, email=_email(claims))
+                user = await upstream.adopt(
+                    session, self._feed, row.issuer, subject, names=[legal], email=_email(claims), fullname=None
+                )
                 await self._audit.record(
                     session, actor=user.name, action="user.create", subject=user.name, detail=row.issuer
                 )
                 return user
-        except NameTaken as taken:
-            log.warning("foreign_user_not_made", issuer=row.issuer, user=str(taken), reason="the name is taken")
+        except Conflict:
+            log.warning("foreign_user_not_made", issuer=row.issuer, user=legal, reason="the name is taken")
             raise Unauthenticated(
-                f"another account here has the name '{taken}'; an administrator can bind the token's user to one"
+                f"another account here has the name '{legal}'; an administrator can bind the token's user to one"
             ) from None
+
+
+def legal_name(text: str) -> str:
+    """A legal name for whom an issuer calls so: `jane.doe@example.org` becomes `jane_doe`."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", text.partition("@")[0])
+    if not re.match(r"[A-Za-z]", name):
+        name = f"u{name}"
+    return name[:_MAX_NAME]
 
 
 def _subject(claims: dict[str, Any]) -> str:

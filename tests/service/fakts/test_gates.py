@@ -13,10 +13,16 @@ PUBLIC = PUBLIC_PATHS | {
     "/.well-known/fakts",
     "/.well-known/openid-configuration",
     "/.well-known/oauth-authorization-server",
+    "/o/token",
     "/o/token/",
+    "/o/revoke/",
+    "/o/introspect/",
+    "/o/device-authorization/",
+    "/o/authorize",
+    "/o/authorize/",
     "/o/jwks/",
 }
-OWN_CHECK = {"/lok/f/report/"}
+OWN_CHECK = {"/lok/f/report/", "/o/userinfo/"}
 """Open at the gate, for apps are no principals; the route checks their token itself."""
 
 

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("strategy", sa.String(length=100), nullable=False),
+        sa.Column("conditions", JSONB(), nullable=False),
         sa.Column("options", JSONB(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_rules"),
         sa.UniqueConstraint("name", name="uq_rules_name"),
@@ -120,9 +121,11 @@ def upgrade() -> None:
         sa.Column("rule", sa.String(length=100), nullable=False),
         sa.Column("needs", sa.String(length=16), nullable=False),
         sa.Column("organizations", JSONB(none_as_null=True), nullable=True),
+        sa.Column("roles", JSONB(none_as_null=True), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("decided_by", sa.Uuid(), nullable=True),
+        sa.Column("organization_id", sa.Uuid(), nullable=True),
         sa.Column("decided_at", UtcDateTime(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("expires_at", UtcDateTime(), nullable=False),
@@ -131,6 +134,9 @@ def upgrade() -> None:
             ["client_id"], ["clients.id"], name="fk_approvals_client_id_clients", ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(["decided_by"], ["users.id"], name="fk_approvals_decided_by_users"),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name="fk_approvals_organization_id_organizations"
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_approvals"),
         sa.UniqueConstraint("code_digest", name="uq_approvals_code_digest"),
         sa.UniqueConstraint("secret_digest", name="uq_approvals_secret_digest"),
@@ -200,6 +206,7 @@ def upgrade() -> None:
     op.add_column("clients", sa.Column("kind", sa.String(length=32), nullable=False, server_default="development"))
     op.add_column("clients", sa.Column("declined", JSONB(), nullable=False, server_default="[]"))
     op.add_column("clients", sa.Column("redirect_uris", JSONB(), nullable=False, server_default="[]"))
+    op.add_column("clients", sa.Column("client_credentials", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("clients", sa.Column("secret_digest", sa.String(length=64), nullable=True))
     op.add_column("clients", sa.Column("claim_digest", sa.String(length=64), nullable=True))
     op.add_column("clients", sa.Column("approved_at", UtcDateTime(), nullable=True))
@@ -218,7 +225,7 @@ def upgrade() -> None:
     op.create_foreign_key(
         "fk_clients_redeem_token_id_redeem_tokens", "clients", "redeem_tokens", ["redeem_token_id"], ["id"]
     )
-    for name in ("kind", "declined", "redirect_uris"):
+    for name in ("kind", "declined", "redirect_uris", "client_credentials"):
         op.alter_column("clients", name, server_default=None)
     op.execute("update clients set approved_at = created_at")
 
@@ -240,6 +247,7 @@ def downgrade() -> None:
     op.drop_column("clients", "claim_digest")
     op.drop_column("clients", "secret_digest")
     op.drop_column("clients", "redirect_uris")
+    op.drop_column("clients", "client_credentials")
     op.drop_column("clients", "declined")
     op.drop_column("clients", "kind")
     op.drop_column("clients", "organization_id")
