@@ -10,10 +10,10 @@ from libs.common import web
 from libs.common.problems import TooLarge
 from services.fakts.api import app_authorization, protocol_one
 from services.fakts.api.forms import refusal
-from services.fakts.oauth.discovery import DEVICE_PATH, INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH
+from services.fakts.oauth.discovery import INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH
 
 MAX_BODY = 256 * 1024
-_OF_OAUTH = frozenset({TOKEN_PATH, TOKEN_PATH.rstrip("/"), REVOKE_PATH, INTROSPECT_PATH, DEVICE_PATH})
+_OF_OAUTH = frozenset({TOKEN_PATH, TOKEN_PATH.rstrip("/"), REVOKE_PATH, INTROSPECT_PATH})
 
 
 class BodyLimit:

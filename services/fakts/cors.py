@@ -15,7 +15,6 @@ _EXACT = frozenset(
         discovery.USERINFO_PATH,
         discovery.JWKS_PATH,
         discovery.APP_PATH,
-        discovery.DEVICE_PATH,
     )
 )
 _BELOW = ("/.well-known/", discovery.BASE_PATH)

@@ -22,7 +22,6 @@ PUBLIC = {
         ("POST", "/o/token/"),
         ("POST", "/o/revoke/"),
         ("POST", "/o/introspect/"),
-        ("POST", "/o/device-authorization/"),
         ("GET", "/o/authorize"),
         ("GET", "/o/authorize/"),
         ("GET", "/o/userinfo/"),

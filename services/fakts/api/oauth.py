@@ -48,17 +48,6 @@ async def introspect(
     return answered(await provider.introspect(session, context, origin, where, form))
 
 
-@router.post(discovery.DEVICE_PATH)
-async def authorize_device(
-    request: Request, session: Session, context: Ctx, origin: RequestOrigin, where: RequestWhere
-) -> JSONResponse:
-    """The start of the device grant, for clients that an administrator registered."""
-    context.starts.take(where.address)
-    form = await form_request(request)
-    body = await provider.authorize_device(session, context, origin, where, form)
-    return JSONResponse(dict(body), headers=NOT_STORED)
-
-
 @router.get(discovery.AUTHORIZE_PATH.rstrip("/"))
 @router.get(discovery.AUTHORIZE_PATH)
 async def authorize(
@@ -70,7 +59,7 @@ async def authorize(
     person: OptionalPerson,
 ) -> Response:
     """A client sends a person here; the browser goes on to sign in, to decide, or back."""
-    context.starts.check(where.address)
+    context.starts.take(where.address)
     try:
         parameters = query_parameters(request)
     except OAuth2Error as error:

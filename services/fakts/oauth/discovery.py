@@ -21,9 +21,7 @@ REVOKE_PATH = "/o/revoke/"
 INTROSPECT_PATH = "/o/introspect/"
 USERINFO_PATH = "/o/userinfo/"
 APP_PATH = "/o/app-authorization/"
-"""Where apps of the Fakts protocol start."""
-DEVICE_PATH = "/o/device-authorization/"
-"""Where registered clients start the device grant (RFC 8628)."""
+"""Where apps of the Fakts protocol start, and registered clients the device grant (RFC 8628)."""
 DEVICE_SECONDS = 900
 AUTHENTICATION = ("none", "client_secret_basic", "client_secret_post")
 
@@ -55,7 +53,7 @@ def oauth_document(origin: Origin, *, issuer: str, grants: Sequence[str]) -> dic
     return {
         "issuer": issuer,
         "authorization_endpoint": f"{origin.url}{AUTHORIZE_PATH}",
-        "device_authorization_endpoint": f"{origin.url}{DEVICE_PATH}",
+        "device_authorization_endpoint": f"{origin.url}{APP_PATH}",
         "token_endpoint": f"{origin.url}{TOKEN_PATH}",
         "revocation_endpoint": f"{origin.url}{REVOKE_PATH}",
         "introspection_endpoint": f"{origin.url}{INTROSPECT_PATH}",

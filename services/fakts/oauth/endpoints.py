@@ -14,7 +14,7 @@ from libs.common import db
 from services.fakts.context import Context
 from services.fakts.models import Client, Login, RefreshToken
 from services.fakts.oauth import logins, people
-from services.fakts.oauth.server import AUTH_METHODS, RegisteredClient, Request, Server, refuse, wait
+from services.fakts.oauth.server import AUTH_METHODS, SECRET_METHODS, RegisteredClient, Request, Server, refuse, wait
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,15 @@ class Revocation(RevocationEndpoint):
 class Introspection(IntrospectionEndpoint):
     """For clients that have a secret, and services of the platform: any token."""
 
-    CLIENT_AUTH_METHODS = AUTH_METHODS
+    CLIENT_AUTH_METHODS = SECRET_METHODS
     server: Server
 
     def authenticate_endpoint_client(self, request: Request) -> Any:
         if request.by_service:
             return None
         client = super().authenticate_endpoint_client(request)
-        if client.row.secret_digest is None or client.row.approved_at is None:
-            raise InvalidClientError(description="Only a client that has a secret may ask.", status_code=401)
+        if client.row.approved_at is None:
+            raise InvalidClientError(description="This client was not let in.", status_code=401)
         return client
 
     def check_params(self, request: Request, client: Any) -> None:  # noqa: ARG002 - as Authlib calls it

@@ -24,7 +24,7 @@ from libs.common import db
 from libs.common.directory import key_hash
 from services.fakts.models import Approval, AuthorizationCode, Client, Login, Organization, RefreshToken, User
 from services.fakts.oauth import answers, logins
-from services.fakts.oauth.server import AUTH_METHODS, RegisteredClient, Request, Server, refuse, wait
+from services.fakts.oauth.server import AUTH_METHODS, SECRET_METHODS, RegisteredClient, Request, Server, refuse, wait
 from services.fakts.preflight import approvals
 from services.fakts.preflight.approvals import Standing
 from services.fakts.preflight.strategies.interface import Via
@@ -170,7 +170,7 @@ class Refresh(_Opens, grants.RefreshTokenGrant):
 class ClientCredentials(_Opens, grants.ClientCredentialsGrant):
     """RFC 6749, section 4.4. An app of version 1 of the Fakts protocol acts for the account that approved it."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
+    TOKEN_ENDPOINT_AUTH_METHODS = SECRET_METHODS
 
     def validate_requested_scope(self) -> None:
         asked = set((self.request.payload.scope or "").split())
@@ -185,8 +185,7 @@ class ClientCredentials(_Opens, grants.ClientCredentialsGrant):
 
     async def _open(self, scope: str) -> Login:
         session, row = self.server.session, self.row
-        account = await session.get(User, row.account_id) if row.account_id is not None else None
-        organization = await session.get(Organization, row.organization_id) if row.organization_id else None
+        account, organization = await logins.acts_for(session, row)
         return await logins.open_login(
             session,
             self.server.context,

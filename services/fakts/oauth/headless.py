@@ -11,10 +11,11 @@ from authlib.oauth2.rfc6749.grants import BaseGrant, TokenEndpointMixin
 
 from libs.common import db
 from libs.common.contracts.joining import MANDATE_GRANT, SERVICE_PREFIX, SERVICE_SCOPE
+from libs.common.problems import Conflict, Forbidden
 from services.fakts.models import Mandate
 from services.fakts.oauth import answers, clients, logins
 from services.fakts.oauth.server import Server, refuse, wait
-from services.fakts.preflight import instances, mandates, manifests, patterns
+from services.fakts.preflight import instances, mandates, manifests, patterns, redeem_tokens
 from services.fakts.preflight.admission import not_offered
 from services.fakts.preflight.configuration import configuration
 from services.fakts.where import zone_of
@@ -117,3 +118,30 @@ class MandateKey(_Headless):
             )
         if composition.missing:
             refuse(InvalidGrantError, not_offered(composition.missing))
+
+
+class Redeem(_Headless):
+    """A redeem token, which somebody made beforehand, stands for their approval. Used by older Fakts clients."""
+
+    GRANT_TYPE = REDEEM_GRANT
+
+    async def log_in(self) -> dict[str, Any]:
+        session, context, where = self.server.session, self.server.context, self.server.where
+        token = self.request.form.get("redeem_token", "")
+        if not token:
+            refuse(InvalidRequestError, "redeem_token is missing")
+        context.guesses.check(where.address)
+        try:
+            async with session.begin_nested():  # a refusal is an answer, and must leave nothing behind
+                client = await redeem_tokens.redeem(session, context, token, self.manifest, where)
+        except (Forbidden, Conflict) as refusal:
+            context.guesses.count(where.address)
+            refuse(InvalidGrantError, refusal.detail)
+        account, organization = await logins.acts_for(session, client)
+        login = await logins.open_login(
+            session, context, client, account=account, organization=organization, scope=client.scope
+        )
+        refresh_token = await logins.add_refresh_token(session, context, login)
+        return await answers.token_answer(
+            session, context, client, login, origin=self.server.origin, where=where, refresh_token=refresh_token
+        )

@@ -78,6 +78,13 @@ async def open_login(
     return login
 
 
+async def acts_for(session: AsyncSession, client: Client) -> tuple[User | None, Organization | None]:
+    """The account that a client acts for, and the organization that was picked for it."""
+    account = await session.get(User, client.account_id) if client.account_id is not None else None
+    organization = await session.get(Organization, client.organization_id) if client.organization_id else None
+    return account, organization
+
+
 async def end(session: AsyncSession, context: Context, login: Login) -> None:
     """The login is over, everywhere within a second. Idempotent."""
     await _end(session, context, Login.id == login.id)

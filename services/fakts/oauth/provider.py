@@ -18,7 +18,7 @@ from services.fakts.oauth.clients import RELYING_PARTY
 from services.fakts.oauth.discovery import DEVICE_SECONDS
 from services.fakts.oauth.endpoints import Introspection, Revocation
 from services.fakts.oauth.grants import AuthorizationCodeFlow, ClientCredentials, DeviceCode, OpenId, Pkce, Refresh
-from services.fakts.oauth.headless import MandateKey
+from services.fakts.oauth.headless import MandateKey, Redeem
 from services.fakts.oauth.server import AUTH_METHODS, Answer, RegisteredClient, Request, Server, refuse
 from services.fakts.origin import Origin
 from services.fakts.preflight import approvals
@@ -26,7 +26,7 @@ from services.fakts.preflight.approvals import Asked
 from services.fakts.preflight.strategies.interface import Via
 from services.fakts.where import Where
 
-_GRANTS = (DeviceCode, Refresh, ClientCredentials, AuthorizationCodeFlow, MandateKey)
+_GRANTS = (DeviceCode, Refresh, ClientCredentials, AuthorizationCodeFlow, MandateKey, Redeem)
 GRANT_TYPES = tuple(grant.GRANT_TYPE for grant in _GRANTS)
 
 

@@ -17,7 +17,6 @@ PUBLIC = PUBLIC_PATHS | {
     "/o/token/",
     "/o/revoke/",
     "/o/introspect/",
-    "/o/device-authorization/",
     "/o/authorize",
     "/o/authorize/",
     "/o/jwks/",

@@ -86,7 +86,7 @@ def test_manifests_of_either_version_and_of_newer_clients_are_read() -> None:
         {"scopes": None, "requirements": None, "public_sources": None, "logo": None},
     ]
     for nothing in nothings:
-        assert manifests.of_document({**GOOD, **more, "of_the_future": {"a": [1]}}).identifier == "org.example.app"
+        assert manifests.of_document({**GOOD, **nothing, "of_the_future": {"a": [1]}}).identifier == "org.example.app"
     assert manifests.device(manifests.of_document({**GOOD, "node_id": "n"})) == "n"
     assert manifests.device(manifests.of_document({**GOOD, "node_id": "n", "device_id": "d"})) == "d"
     assert manifests.scopes(manifests.of_document({**GOOD, "scopes": ["a", "service", "b", "a"]})) == "a b"
