@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from services.fakts.pages.claims import ClaimNames, Match, MembershipRule
+from services.fakts.identity.claims import ClaimNames, Match, MembershipRule
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

@@ -20,10 +20,11 @@ from libs.common.db import Session
 from libs.common.problems import Forbidden, Invalid
 from services.fakts import locks
 from services.fakts.context import Context, Ctx, RequestOrigin
+from services.fakts.identity import claims
 from services.fakts.identity import upstream as identities
 from services.fakts.master_key import MasterKeyFault
 from services.fakts.models import User
-from services.fakts.pages import claims, sessions
+from services.fakts.pages import sessions
 from services.fakts.pages.destinations import SIGN_IN, own_path
 from services.fakts.pages.providers import Provider
 from services.fakts.pages.rendering import see
