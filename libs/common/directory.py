@@ -1,4 +1,4 @@
-"""The identity feed as a table in memory: accounts by name, keys by hash, trusted issuers, logins that ended.
+"""The identity feed as a table in memory: accounts by name, keys by hash, logins that ended, trusted issuers.
 
 Answers who a raw API key is.
 """
@@ -16,8 +16,8 @@ from libs.common.contracts.identity import Account, Ended, Key, Principal, Princ
 
 KEY_PREFIX = "key:"
 ACCOUNT_PREFIX = "account:"
-ISSUER_PREFIX = "issuer:"
 ENDED_PREFIX = "ended:"
+ISSUER_PREFIX = "issuer:"
 
 
 def key_hash(raw: str) -> str:
@@ -33,10 +33,10 @@ class Directory:
         self.keys: dict[str, Key] = {}
         self.key_ids: dict[UUID, str] = {}
         """The hash of each key, by the key's id."""
-        self.issuers: dict[str, TrustedIssuer] = {}
-        """Trusted issuers, by id."""
         self.ended: dict[str, Ended] = {}
         """Logins and clients that were revoked while access tokens of theirs live, by id."""
+        self.issuers: dict[str, TrustedIssuer] = {}
+        """Trusted issuers, by id."""
         self.changes = 0
         """Rises with every change, for caches built on top."""
 
@@ -55,18 +55,18 @@ class Directory:
                 self.accounts.pop(name, None)
             else:
                 self.accounts[name] = Account.model_validate(body)
-        elif key.startswith(ISSUER_PREFIX):
-            issuer_id = key[len(ISSUER_PREFIX) :]
-            if body is None:
-                self.issuers.pop(issuer_id, None)
-            else:
-                self.issuers[issuer_id] = TrustedIssuer.model_validate(body)
         elif key.startswith(ENDED_PREFIX):
             ended = key[len(ENDED_PREFIX) :]
             if body is None:
                 self.ended.pop(ended, None)
             else:
                 self.ended[ended] = Ended.model_validate(body)
+        elif key.startswith(ISSUER_PREFIX):
+            issuer_id = key[len(ISSUER_PREFIX) :]
+            if body is None:
+                self.issuers.pop(issuer_id, None)
+            else:
+                self.issuers[issuer_id] = TrustedIssuer.model_validate(body)
 
     def revoked(self, claims: Mapping[str, Any]) -> bool:
         """Did the login or the client of an access token end?"""

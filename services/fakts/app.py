@@ -128,10 +128,10 @@ def _context(settings: FaktsSettings, database: Database, master: MasterKey, out
         attempts=Attempts(),
         providers=Providers(providers.load(settings.providers_file) if settings.providers_file else ()),
         verifier=TokenVerifier(keys.jwks),
-        foreign=ForeignIssuers(database, feed, audit, outgoing),
         token_requests=Rate(settings.token_requests_per_minute, 60),
         starts=Rate(settings.starts_per_minute, 60),
         guesses=Rate(settings.guesses_per_minute, 60),
+        foreign=ForeignIssuers(database, feed, audit, outgoing),
     )
 
 

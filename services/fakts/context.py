@@ -36,13 +36,13 @@ class Context:
     attempts: Attempts
     providers: Providers
     verifier: TokenVerifier
-    foreign: ForeignIssuers
     token_requests: Rate
     """By address."""
     starts: Rate
     """Of apps that ask to be let in, by address."""
     guesses: Rate
     """Of codes and tokens that nobody issued, by address."""
+    foreign: ForeignIssuers
 
     def issuer(self, origin: Origin) -> str:
         """Who tokens say they are from: the public URL, or where there is none the origin that was asked."""

@@ -48,7 +48,7 @@ def purge(context: Context) -> Loop:
 
 
 async def forget(context: Context) -> None:
-    """Forget what is over: keys, sessions, logins, approvals, lapsed instances, lost services. Idempotent."""
+    """Forget what is over: keys, invitations, sessions, logins, approvals, instances, lost services. Idempotent."""
     async with context.database.transaction() as session:
         await locks.take(session, locks.IDENTITY)
         await api_keys.end_expired(session, context.feed)

@@ -27,7 +27,13 @@ PUBLIC = {
         ("GET", "/o/authorize/"),
         ("GET", "/o/userinfo/"),
         ("POST", "/o/userinfo/"),
-        ("POST", "/lok/f/report/"),
+        ("POST", "/o/app-authorization"),
+        ("POST", "/o/app-authorization/"),
+    }
+    | {
+        ("POST", f"/lok/f/{name}{slash}")
+        for name in ("start", "challenge", "claim", "redeem", "retrieve", "report")
+        for slash in ("", "/")
     }
     | {("GET", path) for path in ("/configure", "/configure/", "/configure/{code}", "/configure/static/{name}")}
     | {("POST", "/configure"), ("POST", "/configure/{code}")}

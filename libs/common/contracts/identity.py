@@ -7,8 +7,8 @@ Feed entries:
 
 * ``account:<name>`` holds an :class:`Account` (a user or an organization).
 * ``key:<sha256 hex of the API key>`` holds a :class:`Key`. A revoked key has no entry.
-* ``issuer:<id>`` holds a :class:`TrustedIssuer`. One that is no longer trusted has no entry.
 * ``ended:<id>`` holds an :class:`Ended`: access tokens whose `sid` or `client_id` is the id are refused.
+* ``issuer:<id>`` holds a :class:`TrustedIssuer`. One that is no longer trusted has no entry.
 """
 
 from __future__ import annotations
@@ -78,6 +78,13 @@ class Key(Wire):
     expires_at: AwareDatetime | None = None
 
 
+class Ended(Wire):
+    """A login or a client was revoked before its access tokens expired."""
+
+    until: AwareDatetime
+    """No access token of it lives longer; then the entry goes."""
+
+
 class TrustedIssuer(Wire):
     """A provider outside of the platform whose own tokens are accepted."""
 
@@ -93,13 +100,6 @@ class Vouched(Wire):
     account: Account
     expires: float
     """Unix time in seconds."""
-
-
-class Ended(Wire):
-    """A login or a client was revoked before its access tokens expired."""
-
-    until: AwareDatetime
-    """No access token of it lives longer; then the entry goes."""
 
 
 class PrincipalKind(StrEnum):

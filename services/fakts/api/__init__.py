@@ -42,9 +42,9 @@ ROUTERS = (
     admin.router,
     admin_clients.router,
     admin_services.router,
-    issuers.router,
     admin_codes.router,
     admin_rules.router,
     admin_redeem_tokens.router,
+    issuers.router,
     internal.router,
 )

@@ -9,9 +9,7 @@ from pydantic import BaseModel, Field
 
 from libs.common import web
 from libs.common.auth import Caller, admin_only
-from libs.common.contracts.identity import Principal
 from libs.common.db import Session
-from libs.common.problems import Forbidden
 from services.fakts.api.paging import CursorPage, cursored
 from services.fakts.context import Context, Ctx
 from services.fakts.fields import Label, Plain
@@ -54,7 +52,7 @@ async def approve(
         session,
         context,
         approval,
-        by=await _person(session, caller),
+        by=await session.get_one(User, caller.account_id),
         organization=asked.organization,
         declined=asked.declined,
     )
@@ -67,7 +65,7 @@ async def deny(
 ) -> dict[str, Any]:
     reason = (body or Denying()).reason
     approval = await _find(session, code)
-    await approvals.deny(session, context, approval, by=await _person(session, caller), reason=reason)
+    await approvals.deny(session, context, approval, by=await session.get_one(User, caller.account_id), reason=reason)
     return await _decided(session, approval)
 
 
@@ -76,14 +74,6 @@ async def _find(session: Session, code: str) -> Approval:
         return await approvals.get(session, UUID(code))
     except ValueError:
         return await approvals.find(session, code)
-
-
-async def _person(session: Session, caller: Principal) -> User:
-    """The caller as a user. An organization's key decides nothing: apps act for people."""
-    user = await session.get(User, caller.account_id)
-    if user is None:
-        raise Forbidden("apps act for users; decide with a user's admin key")
-    return user
 
 
 async def _pending(session: Session, context: Context, approval: Approval) -> dict[str, Any]:

@@ -49,11 +49,6 @@ class IdentityFeed:
                 ).model_dump(mode="json")
             await self._publisher.publish(session, IDENTITY_FEED, f"{KEY_PREFIX}{row.digest}", body)
 
-    async def publish_issuer(self, session: AsyncSession, row: TrustedIssuer, *, trusted: bool) -> None:
-        """Publish that an issuer is trusted, or not any more."""
-        body = identity.TrustedIssuer(id=row.id, issuer=row.issuer).model_dump(mode="json") if trusted else None
-        await self._publisher.publish(session, IDENTITY_FEED, f"{ISSUER_PREFIX}{row.id}", body)
-
     async def publish_ended(self, session: AsyncSession, ids: Iterable[UUID], *, until: datetime) -> None:
         """Logins or clients were revoked: their access tokens, which live until then at most, are good no more."""
         body = Ended(until=until).model_dump(mode="json")
@@ -70,6 +65,11 @@ class IdentityFeed:
         over = [key for key, body in rows if Ended.model_validate(body).until <= now]
         for key in over[:at_most]:
             await self._publisher.publish(session, IDENTITY_FEED, key, None)
+
+    async def publish_issuer(self, session: AsyncSession, row: TrustedIssuer, *, trusted: bool) -> None:
+        """Publish that an issuer is trusted, or not any more."""
+        body = identity.TrustedIssuer(id=row.id, issuer=row.issuer).model_dump(mode="json") if trusted else None
+        await self._publisher.publish(session, IDENTITY_FEED, f"{ISSUER_PREFIX}{row.id}", body)
 
 
 async def account_body(session: AsyncSession, account: Account) -> identity.Account:

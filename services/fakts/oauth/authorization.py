@@ -97,6 +97,7 @@ async def redirect_back(
         Conflict: nobody decided yet.
         NotFound: it was answered before, or is of another kind.
     """
+    await session.flush()
     await session.refresh(approval, with_for_update=True)
     asked = approval.redirect
     if asked is None or approval.state == Standing.SPENT:
@@ -144,6 +145,7 @@ async def answer_with_code(
         scope=scope,
         nonce=asked.get("nonce"),
         authenticated_at=authenticated_at,
+        refreshes=False,
     )
     code = secrets.token_urlsafe(_RANDOM_BYTES)
     session.add(

@@ -45,6 +45,11 @@ class _Opens:
         client: RegisteredClient = self.request.client
         return client.row
 
+    def check(self, login: Login) -> None:
+        """Refuse when the login is over, or whom it acts for is not there any more."""
+        if over := wait(logins.why_over(self.server.session, login, db.now())):
+            refuse(InvalidGrantError, over)
+
     def answer(self, login: Login, *, refreshes: bool, **more: Any) -> dict[str, Any]:
         return wait(self._answer(login, refreshes=refreshes, **more))
 
@@ -104,12 +109,16 @@ class DeviceCode(_Opens, DeviceCodeGrant):
         account = wait(self._account(row))
         if standing is Standing.SPENT or account is None:
             refuse(InvalidGrantError, "This device code was used before.")
+        if wait(self.server.session.get_one(Client, row.client_id)).ended_at is not None:
+            refuse(InvalidGrantError, "This app was revoked.")
         return account
 
     def generate_token(self, user: User, scope: str, **_: Any) -> dict[str, Any]:
         approval = self.request.credential.row
         approval.state = Standing.SPENT
-        return self.answer(wait(self._open(approval, user, scope)), refreshes=True)
+        login = wait(self._open(approval, user, scope))
+        self.check(login)
+        return self.answer(login, refreshes=True)
 
     async def _account(self, approval: Approval) -> User | None:
         client = await self.server.session.get_one(Client, approval.client_id)
@@ -121,7 +130,7 @@ class DeviceCode(_Opens, DeviceCodeGrant):
         organization = None
         if approval.organization_id is not None:
             organization = await session.get(Organization, approval.organization_id)
-        given = self.request.client.get_allowed_scope(scope) if scope else ""
+        given = self.request.client.get_allowed_scope(scope) or "" if scope else ""
         return await logins.open_login(
             session, self.server.context, self.row, account=account, organization=organization, scope=given
         )
@@ -151,8 +160,7 @@ class Refresh(_Opens, grants.RefreshTokenGrant):
         if found is None:
             refuse(InvalidGrantError, "This refresh token is not known; log in again.")
         login, row = found
-        if over := wait(logins.why_over(session, login, now)):
-            refuse(InvalidGrantError, over)
+        self.check(login)
         if not logins.usable(row, self.server.context.settings, now):
             refuse(InvalidGrantError, "This refresh token was used before or has expired; use the newest one.")
         return _Chain(login, row)
@@ -179,8 +187,7 @@ class ClientCredentials(_Opens, grants.ClientCredentialsGrant):
 
     def generate_token(self, scope: str | None, **_: Any) -> dict[str, Any]:
         login = wait(self._open(self.request.client.get_allowed_scope(scope)))
-        if over := wait(logins.why_over(self.server.session, login, db.now())):
-            refuse(InvalidGrantError, over)
+        self.check(login)
         return self.answer(login, refreshes=False, envelope=False)
 
     async def _open(self, scope: str) -> Login:
@@ -232,14 +239,14 @@ class AuthorizationCodeFlow(_Opens, grants.AuthorizationCodeGrant):
             refuse(InvalidGrantError, "This code was used before; the login that it opened was ended.")
         if found.row.expires_at <= db.now():
             refuse(InvalidGrantError, "This code has expired.")
-        if over := wait(logins.why_over(self.server.session, found.login, db.now())):
-            refuse(InvalidGrantError, over)
+        self.check(found.login)
         return found
 
     def authenticate_user(self, authorization_code: _Code) -> Login:
         return authorization_code.login
 
     def generate_token(self, user: Login, **_: Any) -> dict[str, Any]:
+        logins.go_on(user, self.server.context.settings)
         return self.answer(user, refreshes=True)
 
     def delete_authorization_code(self, authorization_code: _Code) -> None:

@@ -78,6 +78,11 @@ async def open_login(
     return login
 
 
+def go_on(login: Login, settings: FaktsSettings) -> None:
+    """A login that was opened without refresh tokens gets them from now on."""
+    login.ends_at = login.created_at + timedelta(seconds=settings.login_seconds)
+
+
 async def acts_for(session: AsyncSession, client: Client) -> tuple[User | None, Organization | None]:
     """The account that a client acts for, and the organization that was picked for it."""
     account = await session.get(User, client.account_id) if client.account_id is not None else None
@@ -105,16 +110,6 @@ async def end_of_mandate(session: AsyncSession, context: Context, mandate_id: UU
     """What logged in with a mandate's key is logged in no more. A client may come back with another key."""
     of_mandate = select(Client.id).where(Client.mandate_id == mandate_id)
     await _end(session, context, Login.client_id.in_(of_mandate))
-
-
-async def end_of_account(session: AsyncSession, context: Context, account_id: UUID) -> None:
-    """Nobody acts for the account any more."""
-    await _end(session, context, Login.account_id == account_id)
-
-
-async def end_of_member(session: AsyncSession, context: Context, organization_id: UUID, user_id: UUID) -> None:
-    """A user acts no more in an organization that it left."""
-    await _end(session, context, (Login.organization_id == organization_id) & (Login.account_id == user_id))
 
 
 async def add_refresh_token(session: AsyncSession, context: Context, login: Login) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+_UNREAD = ("request", "request_uri", "registration")
+
 
 class Next(StrEnum):
     """What the browser sees next."""
@@ -47,7 +49,12 @@ class Wish:
 
 
 def read(parameters: Mapping[str, str]) -> Wish:
-    """Raises Unanswerable for parameters that are malformed or contradict one another."""
+    """Raises Unanswerable for parameters that are malformed, contradict one another, or that nothing here reads."""
+    for name in _UNREAD:
+        if name in parameters:
+            raise Unanswerable(f"{name}_not_supported", f"The parameter {name} is not read here.")
+    if parameters.get("response_mode", "query") != "query":
+        raise Unanswerable("invalid_request", "response_mode must be query, or left out")
     prompts = frozenset(parameters.get("prompt", "").split())
     if "none" in prompts and len(prompts) > 1:
         raise Unanswerable("invalid_request", "prompt=none goes with no other prompt")

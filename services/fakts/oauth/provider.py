@@ -75,7 +75,7 @@ async def authorize_device(
     if client.row.kind != RELYING_PARTY:
         refuse(InvalidClientError, "This endpoint is for clients that an administrator registered.")
     scope = client.get_allowed_scope(request.payload.scope)
-    if request.payload.scope and not scope:
+    if scope is None:
         refuse(InvalidScopeError, f"This client may ask for: {client.row.scope or 'nothing'}.")
     try:
         started = await approvals.ask(

@@ -136,10 +136,15 @@ class RegisteredClient(ClientMixin):
     def get_default_redirect_uri(self) -> str | None:
         return self.row.redirect_uris[0] if len(self.row.redirect_uris) == 1 else None
 
-    def get_allowed_scope(self, scope: str | None) -> str:
-        """Of what is asked for, what the client may have; all of it where it asks for nothing."""
+    def get_allowed_scope(self, scope: str | None) -> str | None:
+        """Of what is asked for, what the client may have; all of that where it asks for nothing.
+
+        None where it may have nothing of what it asks for: Authlib calls that an invalid scope.
+        """
         allowed = self.row.scope.split()
-        return " ".join(word for word in dict.fromkeys((scope or self.row.scope).split()) if word in allowed)
+        if not scope:
+            return self.row.scope
+        return " ".join(word for word in dict.fromkeys(scope.split()) if word in allowed) or None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return redirect_uri in self.row.redirect_uris

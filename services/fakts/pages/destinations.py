@@ -11,7 +11,7 @@ CONFIGURE = "/configure"
 _AUTHORIZE = "/o/"
 _OWN = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 """A path on this origin: browsers read `//` and `/\\` as the start of a host's name, and drop tabs and line ends."""
-_MAX_PATH = 2000
+_MAX_PATH = 4000
 
 
 def own_path(asked: str | None) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
 from libs.common import db
 from libs.common.contracts.joining import Manifest
-from libs.common.problems import Conflict, Invalid, NotFound
+from libs.common.problems import Conflict, Forbidden, Invalid, NotFound
 from services.fakts.identity import accounts
 from services.fakts.models import Approval, Client
 from services.fakts.preflight import approvals
@@ -32,7 +35,10 @@ async def fakts(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) ->
         service = {"service": "org.example.probe", "instance": "p", "aliases": [{"id": "a", "host": "127.0.0.1"}]}
         await started.ask("POST", "/admin/v1/services", 201, json=service)
         await started.user("anne")
-        await started.organization("lab")
+        await started.user("ben")
+        for name in ("lab", "club"):
+            await started.organization(name)
+            await started.ask("PUT", f"/v1/organizations/{name}/members/anne", 201)
         yield started
 
 
@@ -70,8 +76,14 @@ async def polled(fakts: RunningFakts, started: Started, via: Via = Via.DEVICE) -
     return found
 
 
-async def rules(fakts: RunningFakts, *given: dict[str, Any], status: int = 200) -> Any:
-    return await fakts.ask("PUT", "/admin/v1/rules", status, json=list(given))
+@asynccontextmanager
+async def ruled(fakts: RunningFakts, *rules: dict[str, Any]) -> AsyncIterator[None]:
+    """While these rules hold."""
+    await fakts.ask("PUT", "/admin/v1/rules", 200, json={"rules": rules})
+    try:
+        yield
+    finally:
+        await fakts.ask("PUT", "/admin/v1/rules", 200, json={"rules": []})
 
 
 async def test_a_person_approves_what_they_saw_and_the_code_is_good_once(fakts: RunningFakts) -> None:
@@ -135,3 +147,142 @@ async def test_the_same_app_of_the_same_user_on_the_same_device_is_there_once(fa
     async with fakts.context.database.transaction() as session:
         found = [await session.get_one(Client, client) for client in clients]
     assert [client.ended_at is not None for client in found] == [True, False, False, False, False, False]
+
+
+async def test_rules_are_replaced_as_a_whole_and_only_by_good_ones(fakts: RunningFakts) -> None:
+    default = await fakts.ask("GET", "/admin/v1/rules", 200)
+    assert [rule["strategy"] for rule in default["rules"]] == ["signed-in"]
+    assert {"approve", "members", "refuse", "signed-in", "staff"} <= set(default["strategies"])
+    for bad, words in [
+        ([{"name": "a", "strategy": "unheard-of"}], "no strategy 'unheard-of'"),
+        ([{"name": "a", "strategy": "refuse"}], "'reason' is required"),
+        ([{"name": "a", "strategy": "staff", "when": {"network": "mars"}}], "network"),
+        ([{"name": "a", "strategy": "staff", "when": {"colour": "red"}}], "colour"),
+        ([{"name": "a", "strategy": "staff"}] * 2, "two rules are named 'a'"),
+        ([{"name": "a", "strategy": "refuse", "reason": "\x00"}], "NUL"),
+        ([{"strategy": "staff"}], "name"),
+        ("staff", "rules"),
+    ]:
+        problem = await fakts.ask("PUT", "/admin/v1/rules", 400, json={"rules": bad})
+        assert words in problem["detail"], problem
+    rules = [
+        {"name": "first", "strategy": "refuse", "reason": "No.", "when": {"identifier": ["a.*"]}},
+        {"name": "second", "strategy": "staff", "when": {}},
+    ]
+    async with ruled(fakts, *rules):
+        assert (await fakts.ask("GET", "/admin/v1/rules", 200))["rules"] == rules
+    assert await fakts.ask("GET", "/admin/v1/rules", 200) == default
+
+
+async def test_a_rule_says_who_may_approve(fakts: RunningFakts) -> None:
+    async with ruled(fakts, {"name": "s", "strategy": "staff"}):
+        started = await ask(fakts)
+        for approve in (True, False):
+            with pytest.raises(Forbidden, match="administrator"):
+                await decide(fakts, started.code, "anne", approve=approve)
+        await decide(fakts, started.code, "admin")
+    members = {"name": "m", "strategy": "members", "organizations": ["lab", "club"], "roles": ["member"]}
+    async with ruled(fakts, members):
+        started = await ask(fakts)
+        with pytest.raises(Forbidden, match="no member"):
+            await decide(fakts, started.code, "ben", organization="lab")
+        with pytest.raises(Forbidden, match="no member"):
+            await decide(fakts, started.code, "anne", organization="nowhere")
+        with pytest.raises(Forbidden, match="only who is member"):
+            await decide(fakts, started.code, "admin", organization="lab")
+        with pytest.raises(Forbidden, match="only those who may approve"):
+            await decide(fakts, started.code, "ben", approve=False)
+        with pytest.raises(Invalid, match="pick an organization for this app: lab, club"):
+            await decide(fakts, started.code, "anne")
+        approval, client = await decide(fakts, started.code, "anne", organization="club")
+        assert approval.organization_id == client.organization_id is not None
+        started = await ask(fakts)
+        await decide(fakts, started.code, "anne", approve=False)
+        started = await ask(fakts, organization="lab")
+        with pytest.raises(Forbidden, match="may act in lab"):
+            await decide(fakts, started.code, "anne", organization="club")
+        lab = (await decide(fakts, started.code, "anne"))[0].organization_id
+        assert lab not in (None, client.organization_id)
+        with pytest.raises(Forbidden, match="organization 'other'"):
+            await ask(fakts, organization="other")
+    started = await ask(fakts)
+    with pytest.raises(Forbidden, match="no member"):
+        await decide(fakts, started.code, "ben", organization="lab")
+    assert (await decide(fakts, started.code, "anne", organization="lab"))[0].organization_id == lab
+
+
+async def test_a_rule_decides_at_once_or_says_why_it_cannot(fakts: RunningFakts) -> None:
+    async with ruled(fakts, {"name": "known", "strategy": "approve", "account": "anne", "organization": "lab"}):
+        started = await ask(fakts, wants=manifest("probe"))
+        assert started.approval.state == Standing.APPROVED
+        assert started.client.approved_at is not None
+        assert started.client.account_id == started.approval.decided_by
+        assert started.client.organization_id is not None
+        with pytest.raises(NotFound):
+            await decide(fakts, started.code)
+        assert started.approval.rule == "known"
+        started = await ask(fakts, Via.CHALLENGE, manifest("absent"))
+        assert (started.approval.state, started.client.approved_at) == (Standing.DENIED, None)
+        assert started.approval.reason == "This deployment offers no org.example.absent."
+    for who in ({"account": "nobody"}, {"account": "ben", "organization": "lab"}):
+        async with ruled(fakts, {"name": "known", "strategy": "approve", **who}):
+            started = await ask(fakts)
+            assert started.approval.state == Standing.DENIED
+            assert "'known'" in started.approval.reason
+    async with ruled(fakts, {"name": "no", "strategy": "refuse", "reason": "Ask the lab first."}):
+        with pytest.raises(Forbidden, match="Ask the lab first"):
+            await ask(fakts)
+        body = {"manifest": {"identifier": "org.example.app", "version": "1"}}
+        for path, error in (("/o/app-authorization/", "access_denied"), ("/lok/f/start/", "Ask the lab first.")):
+            answer = (await fakts.http.post(path, json=body)).json()
+            assert (answer["status"], answer["error"]) == ("error", error)
+            assert "Ask the lab first." in (answer.get("message"), answer.get("error_description"))
+
+
+async def test_two_who_decide_at_the_same_time_decide_once(fakts: RunningFakts) -> None:
+    started = await ask(fakts)
+    deciding = [decide(fakts, started.code, "anne"), decide(fakts, started.code, "admin", approve=False)]
+    found = await asyncio.gather(*deciding, return_exceptions=True)
+    assert sorted(type(one).__name__ for one in found) == ["NotFound", "tuple"]
+
+
+async def test_administrators_see_what_waits_and_decide_by_code_or_id(fakts: RunningFakts) -> None:
+    started = await ask(fakts, wants=manifest("probe", extra="absent"))
+    other = await ask(fakts)
+    items = (await fakts.ask("GET", "/admin/v1/codes?limit=1000", 200))["items"]
+    [found] = [item for item in items if item["id"] == str(started.approval.id)]
+    assert (found["identifier"], found["via"], found["needs"]) == ("org.example.app", "device", "user")
+    assert found["address"] == "127.0.0.1"
+    assert [(need["key"], need["offered"]) for need in found["requirements"]] == [("probe", True), ("extra", False)]
+    assert started.code not in str(items)
+    assert started.secret not in str(items)
+    path = f"/admin/v1/codes/{found['id']}"
+    for declined in (["probe"], ["unheard-of"]):
+        problem = await fakts.ask("POST", f"{path}/approve", 400, json={"declined": declined})
+        assert declined[0] in problem["detail"]
+    decided = await fakts.ask("POST", f"{path}/approve", 200, json={"declined": ["extra"]})
+    assert (decided["state"], decided["client_id"]) == ("approved", str(started.client.id))
+    assert (await fakts.ask("POST", f"/admin/v1/codes/{other.code}/deny", 200))["state"] == "denied"
+    problems = [
+        await fakts.ask("POST", f"/admin/v1/codes/{code}/{what}", 404)
+        for code in (found["id"], other.code, "BCDF-BCDF", str(uuid4()))
+        for what in ("approve", "deny")
+    ]
+    assert {problem["detail"] for problem in problems} == {approvals.NO_SUCH_CODE}
+
+
+async def test_attempts_that_are_long_over_are_forgotten_with_the_clients_that_nobody_let_in(
+    fakts: RunningFakts,
+) -> None:
+    approved, waiting = await ask(fakts), await ask(fakts)
+    await decide(fakts, approved.code)
+    mandate = await fakts.mandate()
+    headless = (await fakts.login(mandate["key"], "org.example.headless")).json()["client_id"]
+    async with fakts.context.database.transaction() as session:
+        later = db.now() + timedelta(days=1)
+        await approvals.purge(session, later)
+        assert await session.get(Approval, approved.approval.id) is None
+        assert await session.get(Client, approved.client.id) is not None
+        assert await session.get(Client, waiting.client.id) is None
+        assert await session.get(Client, headless) is not None
+        await session.rollback()

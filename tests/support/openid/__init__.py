@@ -43,12 +43,17 @@ class OpenIdProvider:
         return url
 
 
+def install(package: str) -> None:
+    """Install the packages of this folder, unless this one is there."""
+    if not (_HERE / "node_modules" / package).is_dir():
+        command = ["npm", "ci", "--no-audit", "--no-fund"]
+        subprocess.run(command, cwd=_HERE, check=True, capture_output=True, timeout=_INSTALL_SECONDS)
+
+
 @contextmanager
 def openid_provider(redirect_uri: str) -> Iterator[OpenIdProvider]:
     """The provider, with one client that people may be sent back to at `redirect_uri`."""
-    if not (_HERE / "node_modules" / "oidc-provider").is_dir():
-        command = ["npm", "ci", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=_HERE, check=True, capture_output=True, timeout=_INSTALL_SECONDS)
+    install("oidc-provider")
     port = free_ports(1)[0]
     client: Mapping[str, Any] = {
         "port": port,

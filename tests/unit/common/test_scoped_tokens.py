@@ -68,3 +68,19 @@ def test_a_token_without_scopes_gives_nothing() -> None:
 @pytest.mark.parametrize("claims", [{"sub": str(uuid4())}, {"preferred_username": "joe"}])
 def test_a_token_names_its_account_twice_and_both_must_fit(claims: dict[str, str]) -> None:
     assert principal("admin", **claims) is None
+
+
+def test_a_token_of_a_login_or_client_that_ended_is_nobodys() -> None:
+    directory = Directory()
+    directory.apply("account:ann", ANN.model_dump(mode="json"))
+    authenticator = Authenticator(TokenVerifier(no_keys), directory)
+    said = {"sub": str(ANN.id), "preferred_username": "ann", "scope": "", "sid": "login", "client_id": "client"}
+    assert authenticator.of_claims(said)
+    for ended in ("ended:login", "ended:client"):
+        before = directory.changes
+        directory.apply(ended, {"until": "2026-01-01T00:00:00Z"})
+        assert directory.changes > before
+        assert authenticator.of_claims(said) is None
+        assert authenticator.of_claims({**said, "sid": "other", "client_id": "other"})
+        directory.apply(ended, None)
+        assert authenticator.of_claims(said)
