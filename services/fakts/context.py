@@ -69,7 +69,7 @@ def request_where(request: Request) -> Where:
     context: Context = request.app.state.context
     peer = request.client.host if request.client else None
     address = client_address(peer, request.headers.get("x-forwarded-for"), context.settings.trusted_networks)
-    return Where(address, request.headers.get("host", ""))
+    return Where(address)
 
 
 async def _where(request: Request) -> Where:

@@ -26,8 +26,6 @@ _ZONES = frozenset(Zone)
 class Where:
     address: str
     """Of the client; empty if nobody knows."""
-    host: str
-    """The `Host` that it asked."""
 
     @property
     def zone(self) -> Zone:

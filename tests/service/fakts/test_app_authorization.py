@@ -73,8 +73,8 @@ async def test_a_bad_start_is_an_oauth_error_in_words(
 
 
 async def test_a_logo_is_kept_and_never_fetched(fakts: RunningFakts) -> None:
-    asked = []
-    server = await asyncio.start_server(lambda _, writer: asked.append(writer.close()), "127.0.0.1", 0)
+    asked: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: asked.append(writer), "127.0.0.1", 0)
     async with server:
         logo = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/logo.png"
         started = await fakts.http.post("/o/app-authorization/", json={"manifest": {**MANIFEST, "logo": logo}})

@@ -26,7 +26,7 @@ from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LOCAL = Where("127.0.0.1", "fakts.test:8001")
+LOCAL = Where("127.0.0.1")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

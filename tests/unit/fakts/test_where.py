@@ -41,7 +41,7 @@ def test_only_a_trusted_peer_says_for_whom_it_asks(peer: str | None, forwarded: 
     ],
 )
 def test_an_address_is_near_or_far_and_an_unknown_one_is_far(address: str, zone: Zone) -> None:
-    assert Where(address, "host").zone is zone
+    assert Where(address).zone is zone
 
 
 def test_an_address_is_within_zones_and_networks_by_name() -> None:
