@@ -117,14 +117,13 @@ async def remove(session: AsyncSession, asked: Asked, *, force: bool) -> int:
 
 async def drop(session: AsyncSession, collection_id: UUID) -> None:
     """Remove the collection with its files; their bytes go later."""
-    its_objects = select(File.object_id).where(File.collection_id == collection_id)
+    gone = delete(File).where(File.collection_id == collection_id).returning(File.object_id).cte("gone")
     await session.execute(
         update(StoredObject)
-        .where(StoredObject.id.in_(its_objects))
+        .where(StoredObject.id.in_(select(gone.c.object_id)))
         .values(expires_at=db.now() + STILL_READ)
         .execution_options(synchronize_session=False)
     )
-    await session.execute(delete(File).where(File.collection_id == collection_id))
     await session.execute(delete(Collection).where(Collection.id == collection_id))
 
 
