@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 from constellation import push
+from constellation.data import Data
 from constellation.push import Pushed, PushFailed, Remote
 from constellation.rest import ANSWER_SECONDS, PAGE, ApiError, Document, Key, Rest, limit, now, path
 from libs.common.connect import calls
@@ -44,6 +45,7 @@ class Api:
     def __init__(self, url: str, key: Key, *, transport: httpx.BaseTransport | None = None) -> None:
         self._key = key
         self._rest = Rest(url, key, transport=transport)
+        self.data = Data(self._rest)
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from constellation.cli import algo, audit, doctor, key, login, migrate, org, serve, up, user, worker
+from constellation.cli import algo, audit, data, doctor, key, login, migrate, org, serve, up, user, worker
 from constellation.cli import app as apps
 
 app = typer.Typer(
@@ -21,7 +21,15 @@ app.command("login")(login.login)
 app.command("logout")(login.logout)
 app.add_typer(doctor.app)
 app.add_typer(audit.app)
-for name, group in (("algo", algo), ("worker", worker), ("user", user), ("org", org), ("key", key), ("app", apps)):
+for name, group in (
+    ("algo", algo),
+    ("data", data),
+    ("app", apps),
+    ("worker", worker),
+    ("user", user),
+    ("org", org),
+    ("key", key),
+):
     app.add_typer(group.app, name=name)
 
 

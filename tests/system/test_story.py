@@ -41,6 +41,17 @@ client = Algorithmia.client()
 def apply(input):
     return client.algo(input["algo"]).pipe(input["input"]).result
 """
+LEDGER = """
+import Algorithmia
+client = Algorithmia.client()
+def apply(input):
+    words = client.file(input["read"]).getString()
+    client.file("data://.session/note").put(words.upper())
+    client.file("data://.algo/perm/last").put(words)
+    if "write" in input:
+        client.file(input["write"]).put(client.file("data://.session/note").getString())
+    return words
+"""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +107,27 @@ def test_an_algorithm_calls_another_one_as_its_caller(author: Author, echo: str)
     author.deploy("chain", CHAIN, requirements="algorithmia>=2.0,<3.0\nsix\n")
     value = {"algo": f"{author.username}/echo/0.1.0", "input": {"deep": [1]}}
     assert author.result("chain", value) == {"deep": [1]}
+
+
+def test_an_algorithm_reads_and_writes_data_for_its_caller(deployment: Deployment, author: Author) -> None:
+    author.deploy("ledger", LEDGER, requirements="algorithmia>=2.0,<3.0\nsix\n", pipeline_enabled=False)
+    assert author.http.post("/v1/data/.my", json={"name": "ledger"}).json() == {
+        "result": f"data://{author.username}/ledger"
+    }
+    words = "of mice, ünï \u260e".encode()
+    assert author.http.put("/v1/data/.my/ledger/in.txt", content=words).status_code == 200
+    places = {"read": "data://.my/ledger/in.txt", "write": "data://.my/ledger/out.txt"}
+    assert author.result("ledger", places).encode() == words
+    assert author.http.get("/v1/data/.my/ledger/out.txt").text == words.decode().upper()
+    # Others, whose key sees no data, have it read what its owner keeps for it, and data of their own with it.
+    stranger, _ = _stranger(deployment)
+    place = {"read": f"data://{author.username}/ledger/in.txt"}
+    assert author.call(f"{author.username}/ledger", place, key=stranger).json()["result"].encode() == words
+    own = f"/v1/data/.algo/{author.username}/ledger/perm/last"
+    assert author.http.get(own).content == words
+    headers = {"authorization": f"Simple {stranger}"}
+    assert author.http.get(own, headers=headers).status_code == 403
+    assert author.http.get(f"/v1/data/{author.username}/ledger/in.txt", headers=headers).status_code == 404
 
 
 def test_another_language_runs_by_the_pipe_protocol(author: Author) -> None:

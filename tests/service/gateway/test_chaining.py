@@ -163,11 +163,14 @@ async def test_a_list_of_the_key_does_not_bind_what_its_algorithm_calls(platform
     assert (await platform.call("joe/other", key=chained)).status == 200
 
 
-async def test_an_algorithm_that_may_not_chain_gets_no_token(platform: Platform) -> None:
+async def test_an_algorithm_that_may_not_chain_gets_a_token_that_calls_nothing(platform: Platform) -> None:
     closed = platform.registry.publish(entry("joe", "closed", pipeline_enabled=False))
     replica = await platform.routed(algorithm=closed)
+    inner = await platform.routed()
     assert (await platform.call("joe/closed")).status == 200
-    assert "x-caller" not in replica.calls[0].headers
+    reply = await platform.call(key=replica.calls[0].headers["x-caller"])
+    assert (reply.status, "may not call" in reply.error["message"]) == (403, True)
+    assert inner.calls == []
 
 
 async def test_calls_of_signed_in_users_chain_too(platform: Platform) -> None:

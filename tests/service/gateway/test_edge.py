@@ -254,16 +254,6 @@ async def test_hosted_data_tells_for_whom_a_key_is(platform: Platform) -> None:
     assert (await platform.request("GET", "/v1/data/", Authorization="Simple nonsense")).status == 401
 
 
-async def test_hosted_data_itself_is_not_there_yet(platform: Platform) -> None:
-    for method, path in (
-        ("GET", "/v1/data/joe/files"),
-        ("PUT", "/v1/connector/data/joe/f"),
-        ("POST", "/v1/data/.my"),
-    ):
-        reply = await platform.request(method, path, Authorization=platform.key)
-        assert (reply.status, "hosted data" in reply.error["message"]) == (501, True)
-
-
 async def test_the_front_page_is_for_people_and_programs(platform: Platform) -> None:
     reply = await platform.request("GET", "/")
     assert reply.json["service"] == "constellation"
