@@ -117,7 +117,10 @@ def _find(api: Api, app_id: str) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) and value else value or None
+    """The value in one line; None, which is not shown, for an empty one."""
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False) if value else None
+    return None if value == "" else value
 
 
 def _rules(file: Path) -> list[Any]:
