@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
@@ -30,15 +31,16 @@ class OwnApp:
 async def page(session: AsyncSession, user: User) -> Sequence[OwnApp]:
     """Those in force, the last used first."""
     living = (
-        select(Login.client_id, func.max(Login.used_at).label("used_at"), func.max(Login.scope).label("scope"))
+        select(Login)
+        .ext(distinct_on(Login.client_id))
         .where(Login.account_id == user.id, Login.ended_at.is_(None), Login.ends_at > db.now())
-        .group_by(Login.client_id)
+        .order_by(Login.client_id, Login.used_at.desc())
         .subquery()
     )
     query = (
         select(Client, Organization.name, living.c.scope, living.c.used_at)
         .outerjoin(living, living.c.client_id == Client.id)
-        .outerjoin(Organization, Organization.id == Client.organization_id)
+        .outerjoin(Organization, Organization.id == func.coalesce(living.c.organization_id, Client.organization_id))
         .where(
             Client.ended_at.is_(None),
             Client.approved_at.is_not(None),

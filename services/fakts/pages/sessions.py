@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.db import Session
 from libs.common.problems import Forbidden
-from services.fakts.context import request_origin, request_where
+from services.fakts.context import Context, request_origin, request_where
 from services.fakts.identity import browser_sessions
 from services.fakts.models import BrowserSession, User
 
@@ -122,7 +122,7 @@ Visiting = Annotated[Visit, Depends()]
 
 
 async def begin(
-    request: Request, session: AsyncSession, response: Response, user: User, *, provider: str | None
+    request: Request, session: AsyncSession, context: Context, response: Response, user: User, *, provider: str | None
 ) -> None:
     """Sign the browser in. A session that it had before is over."""
     await end(request, session)
@@ -131,6 +131,8 @@ async def begin(
         session, user, provider=provider, address=request_where(request).address, agent=agent
     )
     set_cookie(response, SESSION, cookie, request, lasts=browser_sessions.LIFETIME)
+    how = f"provider {provider}" if provider is not None else "password"
+    await context.audit.record(session, actor=user.name, action="user.sign_in", subject=user.name, detail=how)
 
 
 async def end(request: Request, session: AsyncSession) -> None:

@@ -53,7 +53,7 @@ async def take(request: Request, visit: Visiting, context: Ctx, where: RequestWh
         return _sign_in_page(visit, context, going_to, name=name, problem=problem)
     answer = see(going_to)
     async with context.database.transaction() as session:
-        await sessions.begin(request, session, answer, user, provider=None)
+        await sessions.begin(request, session, context, answer, user, provider=None)
     return answer
 
 

@@ -67,7 +67,7 @@ async def finish(request: Request, provider: str, session: Session, context: Ctx
     user = await _account(session, context, context.providers.get(provider), vouched)
     answer = see(own_path(journey["next"]))
     sessions.drop_cookie(answer, _JOURNEY, request)
-    await sessions.begin(request, session, answer, user, provider=provider)
+    await sessions.begin(request, session, context, answer, user, provider=provider)
     return answer
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from libs.common import db
 from services.fakts import loops
-from services.fakts.models import BrowserSession
+from services.fakts.models import AuditEntry, BrowserSession
 from tests.service.fakts.browser import Browser
 from tests.service.fakts.running import RunningFakts, running, settings_for, shared
 from tests.support.postgres import Postgres
@@ -50,6 +50,9 @@ async def test_a_person_signs_in_comes_back_to_the_page_and_signs_out(fakts: Run
     assert (await browser.get("/apps")).status_code == 200
     assert "Signed in as <b>jane</b>" in browser.page
     assert "Firefox" in browser.page
+    async with fakts.context.database.transaction() as session:
+        acts = [entry.message for entry in await session.scalars(select(AuditEntry))]
+    assert ("jane", "user.sign_in", "password") in [(act["actor"], act["action"], act["detail"]) for act in acts]
     value = browser.http.cookies["constellation_session"]
     assert (await browser.post("/signout")).headers["location"] == "/signin"
     assert "constellation_session" not in browser.http.cookies
