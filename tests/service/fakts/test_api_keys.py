@@ -174,7 +174,7 @@ async def test_a_key_is_changed_within_what_the_asking_one_has(fakts: RunningFak
         assert principal.permissions.allow_algo
         nothing: dict[str, Any] = {"permissions": {}}
         await fakts.ask("PATCH", f"/admin/v1/keys/{wide}", 200, json=nothing)
-        await eventually(lambda: (p := directory.principal(raw)) and not p.permissions.allow_algo, timeout=1)
+        await eventually(lambda: (p := directory.principal(raw)) and not p.permissions.allow_algo, timeout=UNASKED)
     listed = (await fakts.ask("GET", "/v1/users/admin/keys", 200))["results"]
     admin_key = next(key["id"] for key in listed if key["key_type"] == "PlatformAdminKey")
     await fakts.ask("PATCH", f"/admin/v1/keys/{admin_key}", 400, json=nothing)

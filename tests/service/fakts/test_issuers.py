@@ -10,7 +10,7 @@ import pytest
 from joserfc.jwk import OctKey
 
 from tests.service.fakts.running import ORIGIN, RunningFakts
-from tests.support.eventually import eventually
+from tests.support.eventually import UNASKED, eventually
 from tests.support.issuer import Issuer, rsa_key
 
 
@@ -25,7 +25,7 @@ async def trust(fakts: RunningFakts, issuer: Issuer, **more: Any) -> dict[str, A
     body = {"issuer": issuer.url, "audience": "platform", **more}
     made: dict[str, Any] = await fakts.ask("POST", "/admin/v1/issuers", 201, json=body)
     directory = fakts.app.state.authenticator.foreign._directory
-    await eventually(lambda: made["id"] in directory.issuers, timeout=1)
+    await eventually(lambda: made["id"] in directory.issuers, timeout=UNASKED)
     return made
 
 
@@ -63,7 +63,7 @@ async def test_a_user_comes_with_its_first_token_and_is_known_from_then_on(
     async def refused() -> bool:
         return (await ask(fakts, renamed))[0] == 401
 
-    await eventually(refused, timeout=1)
+    await eventually(refused, timeout=UNASKED)
     status, words = await ask(fakts, issuer.token(preferred_username="jane", jti="new"))
     assert (status, "no longer active" in words) == (401, True)
 
@@ -112,7 +112,7 @@ async def test_an_account_that_was_here_before_is_not_taken_over_but_can_be_boun
         assert (await ask(fakts, issuer.token(sub=subject, jti="fresh"), "/admin/v1/users"))[0] == 200
 
 
-async def test_trust_ends_within_a_second(fakts: RunningFakts, issuer: Issuer) -> None:
+async def test_trust_ends_everywhere(fakts: RunningFakts, issuer: Issuer) -> None:
     made = await trust(fakts, issuer, jwks_uri=f"{issuer.url}/jwks")
     token = issuer.token(preferred_username="jane")
     _, service = await fakts.join("registry")
@@ -124,7 +124,7 @@ async def test_trust_ends_within_a_second(fakts: RunningFakts, issuer: Issuer) -
     async def refused() -> bool:
         return (await ask(fakts, token))[0] == 401
 
-    await eventually(refused, timeout=1)
+    await eventually(refused, timeout=UNASKED)
     await fakts.ask("POST", "/internal/tokens/exchange", 401, json={"token": token}, headers=service)
     await fakts.ask("DELETE", f"/admin/v1/issuers/{made['id']}", 404)
     await trust(fakts, issuer)
