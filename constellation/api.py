@@ -19,6 +19,7 @@ from typing import Any, Self
 import httpx
 
 from constellation import push
+from constellation.data import Data
 from constellation.push import Pushed, PushFailed, Remote
 from constellation.rest import ANSWER_SECONDS, PAGE, ApiError, Document, Rest, limit, path
 
@@ -62,6 +63,7 @@ class Api:
     def __init__(self, url: str, key: str, *, transport: httpx.BaseTransport | None = None) -> None:
         self._key = key
         self._rest = Rest(url, key, transport=transport)
+        self.data = Data(self._rest)
 
     def __enter__(self) -> Self:
         return self

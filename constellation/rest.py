@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -101,6 +102,18 @@ class Rest:
         if not response.is_success:
             raise _refusal(response)
         return response
+
+    @contextmanager
+    def streamed(self, path: str) -> Iterator[httpx.Response]:
+        """A successful answer whose body is read as it arrives."""
+        try:
+            with self._http.stream("GET", path) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refusal(response)
+                yield response
+        except httpx.TransportError as error:
+            raise ApiError(self._unreachable(error)) from error
 
     def _parsed(self, response: httpx.Response, kind: type[T]) -> T:
         value = _json(response)

@@ -46,5 +46,5 @@ def load(name: str) -> Service:
         settings=settings,
         create_app=import_module(f"{package}.app").create_app,
         http=protocol,
-        migrations=f"{package}.migrations" if name in ("fakts", "registry", "deployer") else None,
+        migrations=f"{package}.migrations" if name != "worker" else None,
     )

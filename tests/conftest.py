@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
 from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQ
+
+_CRASHED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A process of pytest-xdist has ended: with an error when it died, and what it should have run may be left."""
+    if error:
+        node.config.stash[_CRASHED] = True
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Note how the run ended, beside the names of what failed: `.ci/failed.py` reads both."""
+    config = session.config
+    if not hasattr(config, "workerinput") and config.cache is not None:
+        crashed = config.stash.get(_CRASHED, False)
+        config.cache.set("constellation/exit_status", int(pytest.ExitCode.INTERNAL_ERROR if crashed else exitstatus))
 
 
 @pytest.fixture(scope="session")

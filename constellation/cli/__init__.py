@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from constellation.cli import algo, audit, key, migrate, org, serve, up, user, worker
+from constellation.cli import algo, audit, data, key, migrate, org, serve, up, user, worker
 
 app = typer.Typer(
     name="constellation",
@@ -17,7 +17,7 @@ app.command("up")(up.up)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.add_typer(audit.app)
-for name, group in (("algo", algo), ("worker", worker), ("user", user), ("org", org), ("key", key)):
+for name, group in (("algo", algo), ("worker", worker), ("user", user), ("org", org), ("key", key), ("data", data)):
     app.add_typer(group.app, name=name)
 
 

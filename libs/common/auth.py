@@ -132,8 +132,11 @@ class Authenticator:
         return principal
 
     def of_claims(self, claims: dict[str, Any]) -> Principal | None:
-        """Who an access token of this platform is for: a service, or an account. None for a revoked one."""
-        if self._directory.revoked(claims):
+        """Who an access token of this platform is for: a service, or an account.
+
+        None for a revoked one, and for a token of another kind: an id token has no scope.
+        """
+        if "scope" not in claims or self._directory.revoked(claims):
             return None
         given = frozenset(str(claims.get("scope", "")).split())
         subject = str(claims["sub"])

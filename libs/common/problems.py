@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_MAX_HEADER = 500
+
 
 class Problem(Exception):
     """A request that cannot be answered as asked. `str()` of it is shown to the caller, so it holds no secret."""
@@ -71,3 +73,8 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str, *, retry_after: int = 2) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+def header_text(text: str) -> str:
+    """The text as a header's value: visible ASCII and spaces, cut to a sensible length."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:_MAX_HEADER])

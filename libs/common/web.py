@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import logs, telemetry
 from libs.common.auth import public
-from libs.common.problems import Invalid, NotFound, Problem, TooLarge, Unavailable
+from libs.common.problems import Invalid, NotFound, Problem, TooLarge, Unavailable, header_text
 
 log = logs.get(__name__)
 
@@ -103,7 +103,8 @@ def render(path: str, problem: Problem, request_id: str) -> Response:
     """A problem as the family of routes that `path` belongs to words it."""
     if path.startswith("/v1/"):
         body: dict[str, Any] = {"error": {"id": request_id, "code": problem.code, "message": problem.detail}}
-        return Response(orjson.dumps(body), problem.status, problem.headers, media_type="application/json")
+        headers = problem.headers | {"X-Error-Message": header_text(problem.detail)}
+        return Response(orjson.dumps(body), problem.status, headers, media_type="application/json")
     document = {
         "type": "about:blank",
         "title": problem.title,

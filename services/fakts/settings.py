@@ -28,7 +28,7 @@ class FaktsSettings(ServiceSettings):
     bus_url: SecretStr | None = None
     """The broker that services are told to use. None where all share one process and its bus."""
     blob_url: SecretStr | None = None
-    """Where the registry keeps blobs. None leaves it the choice."""
+    """Where the registry keeps blobs, and gateways the files of hosted data. None leaves it to each."""
     public_url: str | None = None
     """The address of the platform for its clients, without a path: the gateway's. Also the issuer of tokens."""
     deployment_name: str = Field(default="constellation", min_length=1, max_length=100)

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 import orjson
 
-from libs.common.problems import Problem
+from libs.common.problems import Problem, header_text
 
 JSON_TYPE = b"application/json"
 
@@ -30,7 +30,6 @@ _ERROR_TYPES = {
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
 }
-_MAX_HEADER = 500
 
 
 class StartFailed(Problem):
@@ -84,11 +83,6 @@ def failure_fields(problem: Problem) -> bytes:
     if problem.status == 401:
         lines.append('www-authenticate: Bearer realm="constellation"')
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
-
-
-def header_text(text: str) -> str:
-    """The text as a header's value: visible ASCII and spaces, cut to a sensible length."""
-    return "".join(char if " " <= char <= "~" else "?" for char in text[:_MAX_HEADER])
 
 
 def fields(content_type: bytes, length: int, request_id: str) -> bytes:

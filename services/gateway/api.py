@@ -1,17 +1,16 @@
-"""What the gateway answers through its application: the front page, who a key is for, and, for every other path, the
+"""What the gateway answers through its application beside hosted data: the front page, and, for every other path, the
 edge."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
 from libs.common import web
 from libs.common.auth import public
-from libs.common.problems import Problem, Unauthenticated
+from libs.common.problems import Problem
 from services.gateway import browsers
 from services.gateway.gateway import Gateway
 
@@ -26,6 +25,7 @@ _LINKS = {
     "metrics": "/metrics",
     "discovery": "/.well-known/fakts",
     "calls": "/v1/algo/OWNER/NAME",
+    "data": "/v1/data/OWNER/COLLECTION/FILE",
     "algorithms": "/v1/algorithms",
 }
 
@@ -43,7 +43,7 @@ async def front_page(request: Request) -> Any:
     """What this address is, for people and programs."""
     if "text/html" not in request.headers.get("accept", ""):
         return {"service": "constellation", "links": _LINKS}
-    items = "".join(f'<li><a href="{path}">{name}</a></li>' for name, path in _LINKS.items() if name != "calls")
+    items = "".join(f'<li><a href="{path}">{name}</a></li>' for name, path in _LINKS.items() if path == path.lower())
     return HTMLResponse(
         "<!doctype html><meta charset=utf-8><title>Constellation</title><h1>Constellation</h1>"
         f"<p>Call an algorithm: <code>POST {_LINKS['calls']}</code></p><ul>{items}</ul>"
@@ -62,25 +62,6 @@ async def no_call(request: Request, reference: str) -> Response:  # noqa: ARG001
     if request.method == "POST":
         raise NotBuilt("calls are served by the gateway's own HTTP protocol class, and this server runs without it")
     raise MethodNotAllowed("an algorithm is called with POST", headers={"Allow": "POST, OPTIONS"})
-
-
-@routes.get("/v1/data")
-@routes.get("/v1/data/")
-async def own_folder(request: Request) -> Response:
-    """The root of hosted data. Clients learn from its first folder for whom their key is."""
-    gateway: Gateway = request.app.state.gateway
-    authorization = request.headers.get("authorization")
-    if not authorization:
-        raise Unauthenticated("authorization required")
-    caller = await gateway.callers.find(authorization.encode("latin-1"))
-    body = orjson.dumps({"folders": [{"name": caller.name}]})
-    return Response(body, media_type="application/json", headers={"x-data-type": "directory"})
-
-
-@routes.api_route("/v1/data/{path:path}", methods=METHODS)
-@routes.api_route("/v1/connector/{path:path}", methods=METHODS)
-async def no_data(path: str) -> Response:  # noqa: ARG001 - the path names it
-    raise NotBuilt("hosted data is not served by this version; pass data in the call, or by a URL")
 
 
 @everything_else.api_route("/{path:path}", methods=METHODS)

@@ -291,9 +291,9 @@ class Call:
         ).encode("latin-1")
 
     def _token(self, admission: Admission, seconds: float) -> str:
-        """The header line with which the algorithm can act for the caller, if it may."""
+        """The header line with which the algorithm can act for the caller."""
         algorithm, tokens = admission.target.algorithm, self._calls.tokens
-        if tokens is None or not algorithm.pipeline_enabled:
+        if tokens is None:
             return ""
         caller = admission.caller
         claims = caller.claims
@@ -306,6 +306,7 @@ class Call:
             expires=int(time.time() + seconds + self._calls.grace) + 1,
             algorithm=algorithm.id_text,
             data=caller.data,
+            may_chain=algorithm.pipeline_enabled,
         )
         return f"{CALLER}: {token}\r\n"
 

@@ -69,6 +69,7 @@ class CallTokens:
         expires: int,
         algorithm: str,
         data: str,
+        may_chain: bool = True,
     ) -> str:
         """A token with these claims (see CallClaims)."""
         claims = {
@@ -80,7 +81,7 @@ class CallTokens:
             "e": expires,
             "s": algorithm,
             "v": data,
-            "w": True,
+            "w": may_chain,
         }
         body = _encode(orjson.dumps(claims))
         return (b"cat.%b.%b" % (body, _encode(self._mac(body)))).decode()

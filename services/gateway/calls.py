@@ -71,6 +71,15 @@ class Calls:
         """None until the gateway has learnt their secret."""
         return self._callers.tokens
 
+    @property
+    def id_prefix(self) -> str:
+        """With which the request ids of this gateway's calls begin."""
+        return self._ids.prefix
+
+    def top_level(self) -> set[str]:
+        """Request ids of the calls under way that no algorithm made."""
+        return {call.request_id for call in self.under_way if call.caller is not None and call.caller.claims is None}
+
     def open(self, client: Client, target: bytes, headers: Headers) -> Call:
         """A call whose head has arrived. It is refused at once, or takes its body and answers its client later.
 

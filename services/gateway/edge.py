@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -22,14 +22,13 @@ from libs.common import logs
 from libs.common.join import Membership
 from libs.common.problems import NotFound, Problem, Unavailable
 from libs.common.web import REQUEST_ID, current_request_id, render
-from services.gateway.answers import RequestTimeout
+from services.gateway.bodies import STALL_SECONDS, arriving
 from services.gateway.edge_table import service_for
 
 log = logs.get(__name__)
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 CATCH_UP_SECONDS = 1.0
-STALL_SECONDS = 60.0
 ANSWER_SECONDS = 3000.0
 """For a service to begin its answer: a build may be waited for."""
 _HOP_BY_HOP = frozenset(
@@ -113,15 +112,13 @@ class Edge:
                 request.method,
                 base,
                 headers=self._request_headers(request),
-                content=_body(request) if has_body else None,
+                content=arriving(request) if has_body else None,
                 extensions={"target": httpx.URL(base).raw_path.rstrip(b"/") + target, "timeout": self._timeouts},
             )
             try:
                 return await self._transport.handle_async_request(asked)
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue
-            except TimeoutError:
-                raise RequestTimeout(f"nothing of the body arrived for {STALL_SECONDS:g} seconds") from None
             except httpx.HTTPError as error:
                 log.warning("service_did_not_answer", service=service, reason=type(error).__name__)
                 raise BadGateway(f"the platform's service '{service}' did not answer; it may have acted") from error
@@ -164,18 +161,6 @@ class Streamed(Response):
         finally:
             gone.cancel()
             await self._answer.aclose()
-
-
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    """The request's body as it arrives. Raises ClientDisconnect, or TimeoutError when nothing comes for long."""
-    chunks = request.stream()
-    while True:
-        async with asyncio.timeout(STALL_SECONDS):
-            chunk = await anext(chunks, None)
-        if chunk is None:
-            return
-        if chunk:
-            yield chunk
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -27,6 +27,8 @@ from services.gateway.callers import Callers
 from services.gateway.calls import Calls
 from services.gateway.clock import Clock
 from services.gateway.confirmation import Confirmation
+from services.gateway.data.hosted import HostedData
+from services.gateway.data.visitors import Visitors
 from services.gateway.demand import DemandReporter
 from services.gateway.edge import Edge
 from services.gateway.entry import Entry, announce
@@ -113,6 +115,8 @@ class Gateway:
             spawn=self._background.spawn,
             record=self.records.add,
         )
+        self.visitors = Visitors(self.callers, self.table)
+        self.data = HostedData(settings, self.calls)
         self.demand = DemandReporter(self.pools, DeployerClient(http, member).report_demand, self.entry.instance_id)
         self.edge = Edge(
             member,
@@ -157,6 +161,7 @@ class Gateway:
                     self._follow(self.catalog),
                     self._follow(self.routes),
                     announce(self.entry, self.records, bus),
+                    self.data.run(self.entry),
                 ),
                 running(self.sweeping, self.demand.loop),
             ):

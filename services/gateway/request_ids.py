@@ -11,8 +11,9 @@ class RequestIds:
 
     def __init__(self) -> None:
         part = secrets.token_hex(9)
-        self._prefix = f"req-{part[:8]}-{part[8:12]}-8{part[12:15]}-a{part[15:18]}-"
+        self.prefix = f"req-{part[:8]}-{part[8:12]}-8{part[12:15]}-a{part[15:18]}-"
+        """With which all of them begin, and those of no other process."""
         self._count = itertools.count(secrets.randbits(44))
 
     def next(self) -> str:
-        return f"{self._prefix}{next(self._count):012x}"
+        return f"{self.prefix}{next(self._count):012x}"

@@ -16,6 +16,10 @@ class GatewaySettings(ServiceSettings):
     """The public port; 0 takes a free one."""
     max_body_bytes: int = Field(default=10 * MIB, gt=0)
     """Of a call's input."""
+    max_file_bytes: int = Field(default=1024 * MIB, gt=0)
+    """Of a file of hosted data."""
+    data_page: int = Field(default=1000, gt=0, le=10_000)
+    """Most entries in one answer that lists hosted data."""
     max_buffered_bytes: int = Field(default=512 * MIB, gt=0)
     """Inputs of all calls together, while they arrive, wait or run. Past it further ones are refused with 503."""
     max_connections: int = Field(default=10_000, gt=0)

@@ -138,7 +138,7 @@ def test_a_code_that_is_over_is_said_and_the_page_notices_by_itself(chromium: Br
             assert contrast(page, selector) >= 4.5, selector
         sign_in(page)
         expect(page.get_by_role("heading", name="Your apps")).to_be_visible()
-        app = platform.app(seconds=5)
+        app = platform.app(seconds=3)
         page.goto(app.link)
         expect(page.get_by_role("alert")).to_contain_text("was used, or has expired")
         app.until("expired_token")

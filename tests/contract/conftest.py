@@ -13,7 +13,8 @@ import structlog
 from libs.common.bus import Bus, MemoryBus, Options, open_bus
 from tests.support.rabbitmq import RabbitMQ
 
-FAST = Options(retries=(0.02, 0.05), deadline=10, grace=5)
+FAST = Options(retries=(0.02, 0.05), deadline=60, grace=60)
+"""Failed jobs come again at once; all else has time."""
 
 
 class Connect(Protocol):

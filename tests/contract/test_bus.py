@@ -231,10 +231,10 @@ async def test_a_delayed_job_comes_after_its_delay(bus: Bus) -> None:
     clock = asyncio.get_running_loop().time
     async with bus.consume("q", seen, accepts=[Job]):
         sent = clock()
-        await bus.send("q", Job(number=1), delay=0.2)
+        await bus.send("q", Job(number=1), delay=2)
         await bus.send("q", Job(number=2))
         await eventually(lambda: seen.numbers == [2, 1])
-        assert clock() - sent > 0.19
+        assert clock() - sent > 1.9
     assert [one.attempt for one in seen.deliveries] == [1, 1]
 
 
@@ -382,7 +382,7 @@ async def test_a_closed_bus_takes_no_messages(bus: Bus) -> None:
         bus.drop("q"),
     ):
         with pytest.raises(BusUnavailable):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await attempt
 
 

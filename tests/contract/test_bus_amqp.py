@@ -26,7 +26,7 @@ def namespace() -> str:
 
 @pytest.fixture
 async def bus(rabbitmq: RabbitMQ, namespace: str) -> AsyncIterator[Bus]:
-    async with open_bus(rabbitmq.url, replace(FAST, deadline=3), namespace=namespace) as bus:
+    async with open_bus(rabbitmq.url, replace(FAST, deadline=60), namespace=namespace) as bus:
         yield bus
 
 

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import httpx
 
-BUILD_SECONDS = 180.0
-GIT_SECONDS = 60
+BUILD_SECONDS = 300.0
+GIT_SECONDS = 180
 SETTINGS = {
     "language": "python3-1",
     "environment": "cpu",
@@ -33,7 +33,7 @@ class Author:
         self.username = username
         self.key = key
         self._folder = folder
-        self.http = httpx.Client(base_url=url, headers={"authorization": f"Simple {key}"}, timeout=120.0)
+        self.http = httpx.Client(base_url=url, headers={"authorization": f"Simple {key}"}, timeout=300.0)
 
     def __enter__(self) -> Self:
         return self

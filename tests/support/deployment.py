@@ -18,10 +18,10 @@ from typing import Any, Self
 
 import httpx
 
-from tests.support.rabbitmq import free_ports
+from tests.support.ports import free_ports
 
-START_SECONDS = 60.0
-STOP_SECONDS = 40.0
+START_SECONDS = 180.0
+STOP_SECONDS = 120.0
 COMMAND = Path(sys.executable).with_name("constellation")
 SERVICES = ("fakts", "registry", "deployer", "worker", "gateway")
 
@@ -104,6 +104,20 @@ class Deployment:
                 tails = "\n".join(f"--- {name}\n{self.log_tail(name)}" for name in self.processes)
                 raise AssertionError(f"the platform did not {what} within {seconds:.0f} s\n{tails}")
             time.sleep(0.05)
+
+    def listed(self, what: str) -> list[dict[str, Any]]:
+        """An administrator's list, such as `workers`. Waits until the platform can tell, as after a restart."""
+        headers = {"authorization": f"Simple {self.admin['admin_api_key']}"}
+        url = f"{self.url}/admin/v1/{what}"
+        answers: list[httpx.Response] = []
+
+        def told() -> bool:
+            answers.append(httpx.get(url, params={"limit": 500}, headers=headers, timeout=60.0))
+            return answers[-1].status_code == 200
+
+        self.wait_until(told, f"list {what}")
+        items: list[dict[str, Any]] = answers[-1].json()["items"]
+        return items
 
     def log_tail(self, name: str, size: int = 3000) -> str:
         return (self.data_dir / f"{name}.log").read_text(errors="replace")[-size:]
@@ -190,6 +204,6 @@ class Separate(Deployment):
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2.0).status_code == 200
+        return httpx.get(url, timeout=10.0).status_code == 200
     except httpx.HTTPError:
         return False

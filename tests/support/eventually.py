@@ -8,17 +8,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
+PATIENCE = 60.0
+"""Seconds. Costs nothing where all is well, and a busy machine needs some of it."""
+UNASKED = 20.0
+"""Seconds. Less than a feed's longest wait: what its follower knows by then it was told, it did not ask again."""
 
 
 @overload
-async def eventually(check: Callable[[], Awaitable[T]], timeout: float = 10, every: float = 0.02) -> T: ...
+async def eventually(check: Callable[[], Awaitable[T]], timeout: float = PATIENCE, every: float = 0.02) -> T: ...
 
 
 @overload
-async def eventually(check: Callable[[], T], timeout: float = 10, every: float = 0.02) -> T: ...
+async def eventually(check: Callable[[], T], timeout: float = PATIENCE, every: float = 0.02) -> T: ...
 
 
-async def eventually(check: Callable[[], Any], timeout: float = 10, every: float = 0.02) -> Any:
+async def eventually(check: Callable[[], Any], timeout: float = PATIENCE, every: float = 0.02) -> Any:
     """What `check` returns, as soon as it is true. A check may be a coroutine function, and may raise.
 
     Raises:

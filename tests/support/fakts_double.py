@@ -189,7 +189,7 @@ class FaktsDouble:
     def distrust(self, trusted: TrustedIssuer) -> None:
         self._publish(f"{ISSUER_PREFIX}{trusted.id}", None)
 
-    def foreign_token(self, trusted: TrustedIssuer, account: Account, *, seconds: float = 60, **claims: Any) -> str:
+    def foreign_token(self, trusted: TrustedIssuer, account: Account, *, seconds: float = 600, **claims: Any) -> str:
         """A token of that issuer that is found to be for the account."""
         token = self._sign(**{"iss": trusted.issuer, "sub": "x", **claims})
         self.vouched[token] = Vouched(issuer_id=trusted.id, account=account, expires=time.time() + seconds)

@@ -60,9 +60,9 @@ class TwoHosts:
 
     def _remove(self) -> None:
         for name in self._names.values():
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True, timeout=20)
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True, timeout=60)
 
 
 def _ip(*arguments: str) -> None:
-    done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"

@@ -44,12 +44,12 @@ class Issuer:
             yield self
 
     def token(self, *, key: RSAKey | OctKey | None = None, algorithm: str = "RS256", **claims: Any) -> str:
-        """A token for audience `platform`, good for a minute, as far as `claims` do not say otherwise.
+        """A token for audience `platform`, good for ten minutes, as far as `claims` do not say otherwise.
 
         A claim of None is left out.
         """
         now = int(time.time())
-        said = {"iss": self.url, "aud": "platform", "sub": "1", "iat": now, "exp": now + 60, **claims}
+        said = {"iss": self.url, "aud": "platform", "sub": "1", "iat": now, "exp": now + 600, **claims}
         key = key or self.keys[-1]
         header = {"alg": algorithm, "kid": key.kid}
         return jwt.encode(

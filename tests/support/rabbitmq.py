@@ -19,8 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
+from tests.support.ports import free_ports
+
+START_SECONDS = 180.0
+STOP_SECONDS = 90.0
 
 _SCRIPTS = (Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), Path("/opt/rabbitmq/sbin/rabbitmq-server"))
 _NAME_SERVERS = ("/usr/lib/erlang/erts-*/bin/epmd", "/usr/local/lib/erlang/erts-*/bin/epmd")
@@ -148,7 +150,7 @@ class RabbitMQ:
     def _answers(self) -> bool:
         """An AMQP listener answers the protocol header with a method frame (type 1)."""
         try:
-            with socket.create_connection((self._host, self._port), timeout=2) as connection:
+            with socket.create_connection((self._host, self._port), timeout=10) as connection:
                 connection.sendall(b"AMQP\x00\x00\x09\x01")
                 return connection.recv(1) == b"\x01"
         except OSError:
@@ -188,15 +190,6 @@ class RabbitMQ:
             # The script then becomes the node instead of its parent, so that our child's pid is the node's.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on just now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _script() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import http.client
 import json
@@ -17,14 +18,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from tests.support.eventually import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = ROOT / "services" / "worker" / "runner"
-START_S = 30.0
+START_S = 120.0
 
 T = TypeVar("T")
 
 
-def until(check: Callable[[], T], timeout: float = 10.0) -> T:
+def until(check: Callable[[], T], timeout: float = PATIENCE) -> T:
     """What `check` gives once it is true."""
     deadline = time.monotonic() + timeout
     while True:
@@ -39,15 +42,24 @@ def until(check: Callable[[], T], timeout: float = 10.0) -> T:
 def is_running(pid: int) -> bool:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+
+
+def open_files(pid: int) -> dict[Path, str]:
+    """What a process has open just now: the links in /proc/PID/fd, and where each leads."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found[entry] = str(entry.readlink())
+    return found
 
 
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path, timeout: float = 30.0) -> None:
+    def __init__(self, path: Path, timeout: float = 120.0) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 
@@ -92,7 +104,7 @@ class Caller:
         *,
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 30,
+        timeout: float = 120,
     ) -> None:
         if content_type is None:
             if isinstance(value, bytes):
@@ -166,7 +178,7 @@ class Replica:
             "log": str(self.place / "log"),
             "state": str(self.place / "state"),
             "gateways": [],
-            "load_timeout": 20,
+            "load_timeout": 120,
             **spec,
         }
         self.spec_path = self.place / "spec.json"
@@ -203,7 +215,7 @@ class Replica:
         if self.guardian.poll() is None:
             self.guardian.terminate()
             try:
-                self.guardian.wait(10)
+                self.guardian.wait(60)
             except subprocess.TimeoutExpired:
                 self.guardian.kill()
                 self.guardian.wait()
@@ -211,7 +223,9 @@ class Replica:
             sys.stdout.write(f"guardian: {self.words}\nlog: {self.log}\nstate: {self.state}\n")
 
     def caller(self, *, tcp: tuple[str, int] | None = None) -> Caller:
-        connection = http.client.HTTPConnection(*tcp, timeout=30) if tcp else UnixConnection(self.place / "call.sock")
+        connection = (
+            http.client.HTTPConnection(*tcp, timeout=120) if tcp else UnixConnection(self.place / "call.sock")
+        )
         caller = Caller(connection)
         self._callers.append(caller)
         return caller
@@ -274,7 +288,7 @@ def installed_python(version: str) -> Path | None:
 def check(replica: Replica) -> subprocess.CompletedProcess[str]:
     """Load the replica's algorithm once, as a build does."""
     command = [replica.python, "-I", str(RUNNER / "main.py"), "--check", str(replica.spec_path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
 def environment_with(folder: Path, requirements: Iterable[str]) -> Path:
@@ -286,8 +300,8 @@ def environment_with(folder: Path, requirements: Iterable[str]) -> Path:
     with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "complete").exists():
-            subprocess.run([uv, "venv", "-q", "--clear", "-p", sys.executable, place], check=True, timeout=120)
+            subprocess.run([uv, "venv", "-q", "--clear", "-p", sys.executable, place], check=True, timeout=300)
             install = [str(uv), "pip", "install", "-q", "-p", str(place / "bin" / "python"), *wanted.split()]
-            subprocess.run(install, check=True, timeout=300)
+            subprocess.run(install, check=True, timeout=600)
             (place / "complete").touch()
     return place / "bin" / "python"

@@ -55,7 +55,7 @@ class TcpProxy:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
         if server is not None:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await server.wait_closed()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

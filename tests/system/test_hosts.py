@@ -34,7 +34,7 @@ def _story(hosts: TwoHosts, folder: Path) -> None:
         ):
             admin = {"authorization": f"Simple {platform.admin['admin_api_key']}"}
             author.deploy("far", ECHO)
-            (first,) = author.http.get("/admin/v1/workers", headers=admin).json()["items"]
+            (first,) = platform.listed("workers")
 
             mandate = author.http.post(
                 "/admin/v1/mandates",
@@ -53,13 +53,11 @@ def _story(hosts: TwoHosts, folder: Path) -> None:
             )
 
             def second() -> list[str]:
-                items = author.http.get("/admin/v1/workers", headers=admin).json()["items"]
-                return [worker["id"] for worker in items if worker["id"] != first["id"]]
+                return [worker["id"] for worker in platform.listed("workers") if worker["id"] != first["id"]]
 
             platform.wait_until(second, "list the second host's worker")
             assert author.http.post(f"/admin/v1/workers/{first['id']}/drain", headers=admin).status_code == 200
             assert author.result("far", "over there") == "over there"
-            listed = author.http.get("/admin/v1/replicas", headers=admin).json()["items"]
-            (ready,) = [r for r in listed if r["actual"] == "ready"]
+            (ready,) = [r for r in platform.listed("replicas") if r["actual"] == "ready"]
             assert ready["worker_id"] == second()[0]
             assert ready["address"]["host"] == hosts.second

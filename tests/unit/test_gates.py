@@ -10,6 +10,7 @@ from constellation import services
 from tests.support.routes import routes_of
 
 HEALTH = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
+DATA = ("/v1/data", "/v1/data/{path:path}", "/v1/connector/{connector}", "/v1/connector/{connector}/{path:path}")
 ALL = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 PUBLIC = {
     "fakts": HEALTH
@@ -51,12 +52,9 @@ PUBLIC = {
     "deployer": HEALTH,
     "worker": HEALTH,
     "gateway": HEALTH
-    | {("GET", "/"), ("GET", "/v1/data"), ("GET", "/v1/data/")}
-    | {
-        (method, path)
-        for method in ALL
-        for path in ("/v1/algo/{reference:path}", "/v1/data/{path:path}", "/v1/connector/{path:path}", "/{path:path}")
-    },
+    | {("GET", "/"), ("GET", "/v1/hostedData")}
+    | {(method, path) for method in ALL if method != "OPTIONS" for path in DATA}
+    | {(method, path) for method in ALL for path in ("/v1/algo/{reference:path}", "/{path:path}")},
 }
 """Some of these ask for a credential in their own way: the report (apps are no principals), pages (a cookie, and the
 sign-in page where there is none), git (a password, so that git asks for it), calls and data (their error envelope),

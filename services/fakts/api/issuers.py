@@ -12,12 +12,12 @@ from pydantic import AfterValidator, BaseModel, Field
 from libs.common import web
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
-from libs.common.problems import Conflict, Invalid
+from libs.common.problems import Invalid
 from services.fakts import locks
 from services.fakts.api.paging import CursorPage, cursored
 from services.fakts.context import Ctx, RequestOrigin
 from services.fakts.fields import Plain
-from services.fakts.identity import accounts, issuers
+from services.fakts.identity import accounts, issuers, upstream
 from services.fakts.identity.issuers import NewIssuer
 from services.fakts.models import TrustedIssuer
 from services.fakts.outgoing import FetchFailed
@@ -84,14 +84,14 @@ async def remove(issuer_id: UUID, session: Session, context: Ctx, caller: Caller
 
 @router.post("/{issuer_id}/users", status_code=201)
 async def bind(issuer_id: UUID, body: BindingBody, session: Session, context: Ctx, caller: Caller) -> dict[str, str]:
-    """Say which user of the platform the issuer means by a subject, for users who were here before it was trusted."""
+    """Say which user of the platform the issuer means by a subject, for users who were here before it was trusted.
+
+    Tokens that were used already act for whom they did until they expire.
+    """
     await locks.take(session, locks.IDENTITY)
     row = await issuers.get(session, issuer_id)
     user = await accounts.get(session, body.username)
-    known = await issuers.bound(session, row.issuer, body.subject)
-    if known is not None and known.active and known.id != user.id:
-        raise Conflict(f"this subject is bound to '{known.name}', with whom it came before")
-    await issuers.bind(session, row.issuer, body.subject, user)
+    await upstream.bind(session, row.issuer, body.subject, user)
     subject = f"{row.issuer} {body.subject}"
     await context.audit.record(session, actor=caller.name, action="issuer.bind", subject=subject, detail=user.name)
     return {"issuer": row.issuer, "subject": body.subject, "username": user.name}

@@ -59,7 +59,6 @@ async def authorize(
     person: OptionalPerson,
 ) -> Response:
     """A client sends a person here; the browser goes on to sign in, to decide, or back."""
-    context.starts.take(where.address)
     try:
         parameters = query_parameters(request)
     except OAuth2Error as error:

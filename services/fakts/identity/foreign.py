@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -15,16 +14,16 @@ from libs.common.foreign_tokens import issuer_of
 from libs.common.problems import Unauthenticated
 from services.fakts import locks
 from services.fakts.audit import Audit
-from services.fakts.identity import issuers
+from services.fakts.identity import claims, issuers, upstream
+from services.fakts.identity.claims import ClaimNames
 from services.fakts.identity.feed import IdentityFeed, account_body
-from services.fakts.identity.issuers import NameTaken, NewIssuer
+from services.fakts.identity.issuers import NewIssuer
 from services.fakts.models import TrustedIssuer, User
 from services.fakts.outgoing import FetchFailed, Outgoing
 
 log = logs.get(__name__)
 
 _MAX_SUBJECT = 255
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _METADATA = "/.well-known/openid-configuration"
 
 
@@ -44,17 +43,17 @@ class ForeignIssuers:
             row = await issuers.find(session, issuer_of(token) or "")
         if row is None:
             raise Unauthenticated("the token's issuer is not trusted here")
-        claims = await self._claims(row, token)
-        subject = _subject(claims)
+        said = await self._claims(row, token)
+        subject = _subject(said)
         async with self._database.transaction() as session:
-            user = await issuers.bound(session, row.issuer, subject)
+            user = await upstream.find(session, row.issuer, subject)
         if user is None:
-            user = await self._admit(row, subject, claims)
+            user = await self._admit(row, subject, said)
         if not user.active:
             raise Unauthenticated(f"the account '{user.name}' is no longer active")
         async with self._database.transaction() as session:
             account = await account_body(session, user)
-        return Vouched(issuer_id=row.id, account=account, expires=float(claims["exp"]))
+        return Vouched(issuer_id=row.id, account=account, expires=float(said["exp"]))
 
     async def keys(self, issuer: str, jwks_uri: str | None) -> dict[str, Any]:
         """An issuer's public RSA keys for signatures (RFC 7517). Raises FetchFailed."""
@@ -79,14 +78,14 @@ class ForeignIssuers:
         verifier = self._verifiers.get(row.id)
         if verifier is None:
             verifier = self._verifiers[row.id] = TokenVerifier(partial(self._fetch, row.issuer, row.jwks_uri))
-        claims = await verifier.claims(token)
-        if claims is None:
+        said = await verifier.claims(token)
+        if said is None:
             raise Unauthenticated("the token has expired, or is not signed with a key of its issuer")
-        audience = claims.get("aud")
+        audience = said.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
-        if claims.get("iss") != row.issuer or row.audience not in audiences:
+        if said.get("iss") != row.issuer or row.audience not in audiences:
             raise Unauthenticated(f"the token is not for this platform: its audience is not '{row.audience}'")
-        return claims
+        return said
 
     async def _fetch(self, issuer: str, jwks_uri: str | None) -> dict[str, Any]:
         try:
@@ -95,41 +94,35 @@ class ForeignIssuers:
             log.warning("issuer_keys_not_fetched", issuer=issuer, reason=str(error))
             raise
 
-    async def _admit(self, row: TrustedIssuer, subject: str, claims: dict[str, Any]) -> User:
-        """Make the user that the token names. Raises Unauthenticated."""
-        name = claims.get(row.username_claim)
-        if not isinstance(name, str) or not name:
+    async def _admit(self, row: TrustedIssuer, subject: str, said: dict[str, Any]) -> User:
+        """Make the user that the token names. Raises Unauthenticated, or Conflict when no name is left for it."""
+        names = ClaimNames(username=row.username_claim)
+        if not claims.texts(said, names.username):
             raise Unauthenticated(f"the token does not name its user in '{row.username_claim}'")
-        try:
-            async with self._database.transaction() as session:
-                await locks.take(session, locks.IDENTITY)
-                if (known := await issuers.bound(session, row.issuer, subject)) is not None:
-                    return known
-                user = await issuers.admit(session, self._feed, row.issuer, subject, name, email=_email(claims))
-                await self._audit.record(
-                    session, actor=user.name, action="user.create", subject=user.name, detail=row.issuer
-                )
-                return user
-        except NameTaken as taken:
-            log.warning("foreign_user_not_made", issuer=row.issuer, user=str(taken), reason="the name is taken")
-            raise Unauthenticated(
-                f"another account here has the name '{taken}'; an administrator can bind the token's user to one"
-            ) from None
+        async with self._database.transaction() as session:
+            await locks.take(session, locks.IDENTITY)
+            if (known := await upstream.find(session, row.issuer, subject)) is not None:
+                return known
+            user = await upstream.adopt(
+                session,
+                self._feed,
+                row.issuer,
+                subject,
+                names=claims.account_names(said, names),
+                email=claims.email(said, names),
+                fullname=claims.fullname(said, names),
+            )
+            await self._audit.record(
+                session, actor=user.name, action="user.create", subject=user.name, detail=row.issuer
+            )
+            return user
 
 
-def _subject(claims: dict[str, Any]) -> str:
-    subject = claims["sub"]
+def _subject(said: dict[str, Any]) -> str:
+    subject = said["sub"]
     if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT or not subject.isprintable():
         raise Unauthenticated("the token's 'sub' is not the name of a subject")
     return subject
-
-
-def _email(claims: dict[str, Any]) -> str | None:
-    """The user's address, if the issuer vouches for it."""
-    email = claims.get("email")
-    if not isinstance(email, str) or len(email) > 254 or not _EMAIL.fullmatch(email) or "\x00" in email:
-        return None
-    return email if claims.get("email_verified", True) is True else None
 
 
 def _is_usable(key: Any) -> bool:

@@ -60,6 +60,16 @@ async def adopt(
     raise Conflict("no name is left for your account here; ask an administrator")
 
 
+async def bind(session: AsyncSession, issuer: str, subject: str, user: User) -> None:
+    """From now on the identity is that of an account that was here before, and of no other."""
+    known = await session.get(UpstreamIdentity, (issuer, subject))
+    if known is None:
+        session.add(UpstreamIdentity(issuer=issuer, subject=subject, account_id=user.id))
+    else:
+        known.account_id = user.id
+    await session.flush()
+
+
 async def place(session: AsyncSession, feed: IdentityFeed, user: User, roles: Mapping[str, Role | None]) -> None:
     """Give the user these roles, by organization; None takes the user out.
 

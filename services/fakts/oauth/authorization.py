@@ -165,7 +165,8 @@ async def answer_with_code(
 async def _ask(
     session: AsyncSession, context: Context, where: Where, client: Client, scope: str, asked: Mapping[str, Any]
 ) -> str:
-    """A person decides, on a page; or a rule does, here."""
+    """A person decides, on a page; or a rule does, here. Raises TooMany."""
+    context.starts.take(where.address)
     try:
         started = await approvals.ask(
             session,

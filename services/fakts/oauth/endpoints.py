@@ -40,10 +40,10 @@ class Token:
 async def access_token(session: AsyncSession, context: Context, text: str) -> Token | None:
     """An access token of this platform, checked against the rows; None for what is none, or has expired."""
     claims = await context.verifier.claims(text) if text.count(".") == 2 else None
-    login = await logins.of_sid(session, str(claims.get("sid", ""))) if claims is not None else None
-    if claims is None or login is None:
+    if claims is None or "scope" not in claims:  # an id token has no scope
         return None
-    return Token(login, claims, None, over=await _over(session, login))
+    login = await logins.of_sid(session, str(claims.get("sid", "")))
+    return Token(login, claims, None, over=await _over(session, login)) if login is not None else None
 
 
 class Revocation(RevocationEndpoint):

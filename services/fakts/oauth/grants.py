@@ -20,7 +20,7 @@ from authlib.oauth2.rfc8628.errors import AuthorizationPendingError, ExpiredToke
 from authlib.oidc.core import OpenIDToken
 from sqlalchemy import select
 
-from libs.common import db
+from libs.common import db, logs
 from libs.common.directory import key_hash
 from services.fakts.models import Approval, AuthorizationCode, Client, Login, Organization, RefreshToken, User
 from services.fakts.oauth import answers, logins
@@ -28,6 +28,8 @@ from services.fakts.oauth.server import AUTH_METHODS, SECRET_METHODS, Registered
 from services.fakts.preflight import approvals
 from services.fakts.preflight.approvals import Standing
 from services.fakts.preflight.strategies.interface import Via
+
+log = logs.get(__name__)
 
 S256 = "S256"
 _EARLY_SECONDS = 1.0
@@ -235,6 +237,7 @@ class AuthorizationCodeFlow(_Opens, grants.AuthorizationCodeGrant):
         if found is None or found.login.client_id != client.row.id:
             refuse(InvalidGrantError, "This code is not known.")
         if found.row.spent_at is not None:
+            log.warning("authorization_code_came_again", client=str(client.row.id), login=str(found.login.id))
             wait(logins.end(self.server.session, self.server.context, found.login))
             refuse(InvalidGrantError, "This code was used before; the login that it opened was ended.")
         if found.row.expires_at <= db.now():

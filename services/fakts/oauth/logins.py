@@ -3,7 +3,7 @@
 A refresh token is spent by its use. A spent one is good for a short grace more, because processes that share a
 credential refresh at the same time; after that it is refused, and the chain lives on with its newer tokens.
 
-Whoever ends logins changes all their rows before anything is published, so that two who do never wait for each other.
+Rows are locked in one order, so that nobody waits in a circle: logins, their client, and what is published.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from services.fakts.models import (
 from services.fakts.settings import FaktsSettings
 
 _RANDOM_BYTES = 32
+_UNDER_WAY = timedelta(minutes=1)
 KEEP_CODES = timedelta(days=1)
 """How long a spent code is known, so that its second use is noticed."""
 
@@ -98,11 +99,11 @@ async def end(session: AsyncSession, context: Context, login: Login) -> None:
 async def end_client(session: AsyncSession, context: Context, client: Client) -> None:
     """Revoke a client with all its logins, everywhere within a second. It never logs in again. Idempotent."""
     now = db.now()
+    await session.execute(_ending(now, Login.client_id == client.id))
     await session.execute(
         update(Client).where(Client.id == client.id, Client.ended_at.is_(None)).values(ended_at=now)
     )
     await session.refresh(client, ["ended_at"])
-    await session.execute(_ending(now, Login.client_id == client.id))
     await context.feed.publish_ended(session, [client.id], until=_last_token(now, context.settings))
 
 
@@ -200,7 +201,8 @@ def _ending(now: datetime, which: ColumnElement[bool]):  # type: ignore[no-untyp
 
 
 def _last_token(now: datetime, settings: FaktsSettings) -> datetime:
-    return now + timedelta(seconds=settings.access_token_seconds + LEEWAY_SECONDS)
+    """When the last access token is over, one that is being issued at this moment included."""
+    return now + timedelta(seconds=settings.access_token_seconds + LEEWAY_SECONDS) + _UNDER_WAY
 
 
 async def _is_active(session: AsyncSession, account_id: UUID) -> bool:

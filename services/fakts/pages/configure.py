@@ -19,7 +19,7 @@ from services.fakts.pages import words
 from services.fakts.pages.destinations import CONFIGURE, form_sources
 from services.fakts.pages.rendering import page, see
 from services.fakts.pages.sessions import Form, Person, PersonsForm, SignedIn
-from services.fakts.preflight import approvals, choices, manifests
+from services.fakts.preflight import admission, approvals, choices, manifests
 from services.fakts.preflight.approvals import ApprovalView
 
 router = web.router(public, prefix=CONFIGURE)
@@ -64,18 +64,19 @@ async def decide(
     except Problem as problem:
         return _code_page(context, person, problem=problem)
     allowed = form.text("decision") == "approve"
+    not_offered = admission.not_offered(view.missing) if view.missing else ""
     try:
         if allowed:
             await _approve(session, context, person, view, form)
         else:
-            await approvals.deny(session, context, approval, by=person.user)
+            await approvals.deny(session, context, approval, by=person.user, reason=not_offered)
     except (Forbidden, Invalid) as problem:
         return await _approval_page(session, context, person, view, code, where.address, problem=problem)
     except NotFound as problem:
         return _code_page(context, person, problem=problem)
     except Conflict as problem:
         return await _decided(session, context, person, view, reason=problem.detail)
-    return await _decided(session, context, person, view, reason="" if allowed else "You denied it.")
+    return await _decided(session, context, person, view, reason="" if allowed else not_offered or "You denied it.")
 
 
 async def _find(session: Session, context: Context, person: SignedIn, code: str) -> Approval:

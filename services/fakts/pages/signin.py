@@ -39,7 +39,7 @@ async def ask(
     going_to = own_path(then)
     if person is not None and not again:
         return see(going_to)
-    return _sign_in_page(visit, context, going_to, name=hint)
+    return _sign_in_page(visit, context, going_to, name=hint, again=again)
 
 
 @router.post(SIGN_IN)
@@ -50,7 +50,8 @@ async def take(request: Request, visit: Visiting, context: Ctx, where: RequestWh
     try:
         user = await sign_in.with_password(context, name, form.text("password"), address=where.address)
     except (Unauthenticated, TooMany) as problem:
-        return _sign_in_page(visit, context, going_to, name=name, problem=problem)
+        again = form.text("again") == "true"
+        return _sign_in_page(visit, context, going_to, name=name, again=again, problem=problem)
     answer = see(going_to)
     async with context.database.transaction() as session:
         await sessions.begin(request, session, context, answer, user, provider=None)
@@ -108,7 +109,7 @@ async def _new_hash(context: Context, where: Where, person: Person, form: Person
 
 
 def _sign_in_page(
-    visit: Visit, context: Context, going_to: str, *, name: str = "", problem: Problem | None = None
+    visit: Visit, context: Context, going_to: str, *, name: str, again: bool, problem: Problem | None = None
 ) -> Response:
     answer = page(
         "signin.html",
@@ -117,6 +118,7 @@ def _sign_in_page(
         form_sources=form_sources(going_to),
         token=visit.token,
         then=going_to,
+        again=again,
         name=name[:100],
         problem=problem,
         providers=context.providers.choices,

@@ -45,13 +45,19 @@ async def begin(
     context: Ctx,
     origin: RequestOrigin,
     then: Annotated[str | None, Query(alias="next")] = None,
+    again: bool = False,
 ) -> Response:
-    """To the provider. Its answer comes to the public origin, so the journey begins there too."""
+    """To the provider. Its answer comes to the public origin, so the journey begins there too.
+
+    Args:
+        again: the provider is to ask the person even if it knows who they are.
+    """
     public_origin = context.issuer(origin)
     if origin.url != public_origin:
         return see(f"{public_origin}{request.url.path}?{request.url.query}")
     request.scope["session"] = {}
-    answer = await context.providers.begin(request, provider, f"{origin.url}{SIGN_IN}/with/{provider}/callback")
+    callback = f"{origin.url}{SIGN_IN}/with/{provider}/callback"
+    answer = await context.providers.begin(request, provider, callback, again=again)
     _pack(request, context, answer, {"session": request.session, "next": own_path(then), "provider": provider})
     answer.headers["cache-control"] = "no-store"
     return answer

@@ -62,15 +62,19 @@ class Providers:
             raise NotFound("there is no such way to sign in")
         return self._providers[name]
 
-    async def begin(self, request: Request, name: str, callback: str) -> Response:
+    async def begin(self, request: Request, name: str, callback: str, *, again: bool) -> Response:
         """The redirect to the provider. What must be known when the person comes back is in `request.session`.
+
+        Args:
+            again: the provider is to ask the person even if it knows who they are.
 
         Raises:
             NotFound, Unavailable: as they say.
         """
         label = self.get(name).label
+        more = {"prompt": "login"} if again else {}
         try:
-            answer: Response = await self._client(name).authorize_redirect(request, callback)
+            answer: Response = await self._client(name).authorize_redirect(request, callback, **more)
         except (HTTPError, RuntimeError, ValueError) as error:
             raise self._silent(name, label, error) from error
         return answer

@@ -60,7 +60,7 @@ class RegistryDouble:
         since = int(request.query_params["since"])
         if since >= len(self._entries) and float(request.query_params["wait"]) and not self._closed:
             self._changed.clear()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await self._changed.wait()
         changes = tuple(
             FeedChange(key=key, version=version, body=body)
@@ -124,7 +124,7 @@ async def deploying(
     stack: AsyncExitStack, fakts: FaktsDouble, registry: RegistryDouble, data_dir: Path
 ) -> AsyncIterator[Platform]:
     bus = await stack.enter_async_context(MemoryBus())
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=60))
     listener = bound()
     settings = DeployerSettings(
         fakts_url=fakts.url,
@@ -172,7 +172,7 @@ async def test_a_cold_start_from_the_first_call_to_the_route(platform: Platform)
                 demands=(Demand(revision_id=revision, algorithm_id=echo.id, in_flight=1, waiting=1),),
             )
         )
-        await asyncio.wait_for(hinted.wait(), 10)
+        await asyncio.wait_for(hinted.wait(), 60)
     first = await routes.fetch(since=0, epoch="", wait=0)
     waiting = asyncio.create_task(routes.fetch(since=first.version, epoch=first.epoch, wait=10))
     for _ in range(3):

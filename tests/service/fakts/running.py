@@ -19,7 +19,7 @@ from libs.common.contracts.joining import MANDATE_GRANT
 from services.fakts.app import MIGRATIONS, SCHEMA, create_app
 from services.fakts.context import Context
 from services.fakts.settings import FaktsSettings
-from tests.support.eventually import eventually
+from tests.support.eventually import UNASKED, eventually
 from tests.support.postgres import Postgres
 
 JOIN_TOKEN = "the-join-token-of-this-test"
@@ -57,12 +57,12 @@ class RunningFakts:
         return answer.json() if answer.content else None
 
     async def refuses(self, raw: str) -> None:
-        """Wait until an API key is refused, for a second at most."""
+        """Wait until an API key is refused, which is before anybody asks for it anew."""
 
         async def refused() -> bool:
             return (await self.http.get("/v1/users/x", headers={"authorization": raw})).status_code == 401
 
-        await eventually(refused, timeout=1)
+        await eventually(refused, UNASKED)
 
     async def user(self, name: str) -> dict[str, Any]:
         """A new user."""
@@ -116,7 +116,7 @@ async def running(settings: FaktsSettings, *, bus: Bus | None = None) -> AsyncIt
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url=ORIGIN, timeout=30.0) as http,
+        httpx.AsyncClient(transport=transport, base_url=ORIGIN, timeout=120.0) as http,
     ):
         yield RunningFakts(app, http, settings)
 

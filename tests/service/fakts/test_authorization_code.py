@@ -159,6 +159,8 @@ async def test_a_person_signs_in_approves_once_and_the_site_learns_who_it_is(fak
     assert {name: said[name] for name in known} == known
     for method in ("GET", "POST"):
         assert await fakts.ask(method, "/o/userinfo/", 200, headers=bearer(body["access_token"])) == known
+    for path, status in (("/o/userinfo/", 401), ("/v1/users/jane", 401)):
+        await fakts.ask("GET", path, status, headers=bearer(body["id_token"]))
     narrow = (await refreshed(fakts, body, scope="openid")).json()
     assert await fakts.ask("GET", "/o/userinfo/", 200, headers=bearer(narrow["access_token"])) == {"sub": jane["id"]}
     none = (await refreshed(fakts, body, scope="profile")).json()

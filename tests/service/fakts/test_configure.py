@@ -169,13 +169,18 @@ async def test_unknown_used_and_expired_codes_look_alike_and_guesses_are_limited
 async def test_what_cannot_be_let_in_is_said(fakts: RunningFakts) -> None:
     anne = Browser(fakts)
     await anne.sign_in("anne", PASSWORD)
-    missing = await start(fakts, required=ABSENT)
-    await anne.get(path(missing))
-    assert f"this deployment offers no {ABSENT}" in anne.page
-    assert "Let it in" not in anne.page
-    await anne.post(path(missing), decision="approve")
-    assert "was not let in" in anne.page
-    assert (await poll(fakts, missing))["error"] == "access_denied"
+    for decision in ("approve", "deny"):
+        missing = await start(fakts, required=ABSENT)
+        await anne.get(path(missing))
+        assert f"this deployment offers no {ABSENT}" in anne.page
+        assert "Let it in" not in anne.page
+        await anne.post(path(missing), decision=decision)
+        assert f"was not let in. This deployment offers no {ABSENT}" in anne.page
+        told = await poll(fakts, missing)
+        assert (told["error"], told["error_description"]) == (
+            "access_denied",
+            f"This deployment offers no {ABSENT}.",
+        )
 
     await rules(fakts, {"name": "lab", "strategy": "members", "organizations": ["lab"]})
     started = await start(fakts)

@@ -11,7 +11,7 @@ from libs.common import db
 from services.fakts import loops
 from services.fakts.models import Invitation
 from tests.service.fakts.running import RunningFakts
-from tests.support.eventually import eventually
+from tests.support.eventually import UNASKED, eventually
 
 ALL = ("allow_algo", "allow_algo_management")
 
@@ -125,11 +125,11 @@ async def eventually_sees(fakts: RunningFakts, headers: dict[str, str]) -> None:
     async def sees() -> bool:
         return (await fakts.http.get("/v1/organizations/lab", headers=headers)).status_code == 200
 
-    await eventually(sees, timeout=1)
+    await eventually(sees, timeout=UNASKED)
 
 
 async def eventually_governs(fakts: RunningFakts, headers: dict[str, str]) -> None:
     async def governs() -> bool:
         return (await fakts.http.get("/v1/organizations/lab/invites", headers=headers)).status_code == 200
 
-    await eventually(governs, timeout=1)
+    await eventually(governs, timeout=UNASKED)

@@ -68,7 +68,12 @@ async def test_a_service_gets_its_credential_its_configuration_and_no_refresh_to
             },
             "deployer": {**bus, "database_url": fakts_url},
             "worker": bus,
-            "gateway": {**bus, "call_token_secret": master.call_token_secret},
+            "gateway": {
+                **bus,
+                "database_url": fakts_url,
+                "blob_url": "s3://bucket",
+                "call_token_secret": master.call_token_secret,
+            },
         }
 
 

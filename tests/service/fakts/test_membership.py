@@ -28,8 +28,8 @@ async def test_a_service_joins_finds_fakts_follows_the_feed_and_renews_its_token
 ) -> None:
     listener = bound()
     port = listener.getsockname()[1]
-    given = settings_for(fakts_url, tmp_path, port=port, advertise_host="127.0.0.1", lease_seconds=1.0)
-    async with serving(create_app(given), listener) as url, httpx.AsyncClient() as http:
+    given = settings_for(fakts_url, tmp_path, port=port, advertise_host="127.0.0.1", lease_seconds=3.0)
+    async with serving(create_app(given), listener) as url, httpx.AsyncClient(timeout=60) as http:
         join = partial(membership, http, fakts_url=url, token=JOIN_TOKEN, version="1")
         async with join(identifier="constellation.deployer", requires=("fakts", "registry")) as one:
             await one.offer(Alias(id="d", host="127.0.0.1", port=1))
@@ -39,7 +39,7 @@ async def test_a_service_joins_finds_fakts_follows_the_feed_and_renews_its_token
             directory = Directory()
             follower = FeedFollower("identity", FeedClient(http, one, "fakts", "identity").fetch, directory.apply)
             async with tasks(follower.run()):
-                await asyncio.wait_for(follower.ready.wait(), 10)
+                await asyncio.wait_for(follower.ready.wait(), 60)
                 assert directory.accounts["admin"].staff
             principal = await Authenticator(TokenVerifier(one.jwks), directory).authenticate(
                 f"Bearer {await one.token()}"
@@ -59,7 +59,7 @@ async def test_a_service_joins_finds_fakts_follows_the_feed_and_renews_its_token
                 assert two.urls("deployer") == ["http://127.0.0.1:2"]
 
                 before_renewal = one._last_lease
-                await eventually(lambda: one._last_lease > before_renewal + 1.0)
+                await eventually(lambda: one._last_lease > before_renewal + 3.0)
                 await two.offer(Alias(id="g", host="127.0.0.1", port=3))
                 assert two.urls("deployer") == ["http://127.0.0.1:2"]
         async with join(identifier="constellation.gateway", requires=("deployer",)) as three:
@@ -68,7 +68,7 @@ async def test_a_service_joins_finds_fakts_follows_the_feed_and_renews_its_token
 
 
 async def test_a_wrong_token_is_refused_in_words(fakts_url: str, tmp_path: Path) -> None:
-    async with serving(create_app(settings_for(fakts_url, tmp_path))) as url, httpx.AsyncClient() as http:
+    async with serving(create_app(settings_for(fakts_url, tmp_path))) as url, httpx.AsyncClient(timeout=60) as http:
         with pytest.raises(JoinRefused, match="invalid_grant: This key is not known"):
             async with membership(http, fakts_url=url, token="wrong", identifier="constellation.worker", version="1"):
                 pass

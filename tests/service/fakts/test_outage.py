@@ -39,7 +39,7 @@ async def test_without_the_database_writes_are_refused_and_afterwards_all_is_as_
         async def back() -> bool:
             return (await fakts.http.get("/readyz")).status_code == 200
 
-        await eventually(back, timeout=30)
+        await eventually(back)
         names = [user["name"] for user in (await fakts.ask("GET", "/admin/v1/users", 200))["items"]]
         assert names == ["admin", "jane"]
         assert (await fakts.http.post("/lok/f/challenge/", json={"code": code})).json()["status"] == "pending"

@@ -100,6 +100,10 @@ async def test_a_first_sign_in_makes_an_account_and_later_ones_find_it(
     assert "Sign in with The University" in browser.page
     back = await browser.get(await come_back(browser, university, "/configure"))
     assert (back.status_code, back.headers["location"]) == (303, "/configure")
+    await browser.get("/signin?next=/configure&again=true")  # as an app may want it that has to be sure
+    assert '/signin/with/university?next=/configure&again=true"' in browser.page
+    asked = await browser.get("/signin/with/university?next=/configure&again=true")
+    assert "prompt=login" in asked.headers["location"]
     await browser.get("/apps")
     assert "Signed in as <b>j_doe</b>" in browser.page
     assert "with The University" in browser.page

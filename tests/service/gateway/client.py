@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Client:
         """The next answer. Raises EOFError when the connection ends before one begins."""
         async with asyncio.timeout(TIMEOUT):
             try:
-                head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                head = (await self.head()).decode("latin-1")
             except asyncio.IncompleteReadError as error:
                 raise EOFError(error.partial) from error
             first, *lines = head.rstrip("\r\n").split("\r\n")
@@ -81,6 +81,11 @@ class Client:
             if headers.get("transfer-encoding") == "chunked":
                 return Reply(status, headers, await self._chunks())
             return Reply(status, headers, await self.reader.readexactly(int(headers["content-length"])))
+
+    async def head(self) -> bytes:
+        """The next answer's status line and headers, as they came. The body is left."""
+        async with asyncio.timeout(TIMEOUT):
+            return await self.reader.readuntil(b"\r\n\r\n")
 
     async def call(self, reference: str, body: bytes | str = b"x", **options: Any) -> Reply:
         await self.write(call(reference, body, **options))

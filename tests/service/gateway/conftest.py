@@ -60,16 +60,16 @@ class Platform:
             "fakts_url": self.fakts.url,
             "join_token": self.fakts.join_token,
             "data_dir": self.folder / "gateway",
-            "drain_seconds": 2.0,
         }
         return GatewaySettings(**common | members)
 
     @asynccontextmanager
-    async def serving(self, **settings: Any) -> AsyncIterator[str]:
-        """Run a gateway while the context is open."""
+    async def serving(self, *, drain_seconds: float = 1, **settings: Any) -> AsyncIterator[str]:
+        """Run a gateway while the context is open; requests under way then may take so long to finish."""
         listener = listen("127.0.0.1", 0)
-        app = create_app(self.settings(port=port_of(listener), **settings), bus=self.bus)
-        async with served("gateway", app, listener, http=http_protocol, drain_seconds=1):
+        given = self.settings(port=port_of(listener), drain_seconds=drain_seconds + 1, **settings)
+        app = create_app(given, bus=self.bus)
+        async with served("gateway", app, listener, http=http_protocol, drain_seconds=drain_seconds):
             self.gateway = app.state.gateway
             self.url = f"http://127.0.0.1:{port_of(listener)}"
             yield self.url

@@ -12,7 +12,7 @@ from services.gateway.call_tokens import CallTokens
 from services.gateway.calls import MAX_PARALLEL
 from tests.service.gateway.conftest import SECRET, Platform
 from tests.service.gateway.doubles import Answer, Asked, ReplicaDouble, entry, envelope, revision
-from tests.support.eventually import eventually
+from tests.support.eventually import UNASKED, eventually
 
 
 def token(**members: object) -> str:
@@ -22,7 +22,7 @@ def token(**members: object) -> str:
         "root": "req-root",
         "parent": "req-parent",
         "depth": 1,
-        "expires": int(time.time()) + 60,
+        "expires": int(time.time()) + 600,
         "algorithm": "a",
         "data": "",
     }
@@ -118,7 +118,7 @@ async def test_a_token_ends_with_the_key_it_came_from(platform: Platform) -> Non
     async def is_refused() -> bool:
         return (await platform.call(key=chained)).status == 401
 
-    await eventually(is_refused, 1.0)
+    await eventually(is_refused, UNASKED)
 
 
 async def test_a_token_says_what_the_first_credential_allows_with_data(platform: Platform) -> None:
@@ -147,7 +147,7 @@ async def test_a_token_ends_with_its_account(platform: Platform) -> None:
 async def test_a_token_that_others_made_is_refused(platform: Platform) -> None:
     await platform.routed()
     forged = CallTokens("guessed").mint(
-        account="joe", key="", root="r", parent="p", depth=1, expires=int(time.time()) + 60, algorithm="a", data=""
+        account="joe", key="", root="r", parent="p", depth=1, expires=int(time.time()) + 600, algorithm="a", data=""
     )
     assert (await platform.call(key=forged)).status == 401
 
@@ -163,11 +163,14 @@ async def test_a_list_of_the_key_does_not_bind_what_its_algorithm_calls(platform
     assert (await platform.call("joe/other", key=chained)).status == 200
 
 
-async def test_an_algorithm_that_may_not_chain_gets_no_token(platform: Platform) -> None:
+async def test_an_algorithm_that_may_not_chain_gets_a_token_that_calls_nothing(platform: Platform) -> None:
     closed = platform.registry.publish(entry("joe", "closed", pipeline_enabled=False))
     replica = await platform.routed(algorithm=closed)
+    inner = await platform.routed()
     assert (await platform.call("joe/closed")).status == 200
-    assert "x-caller" not in replica.calls[0].headers
+    reply = await platform.call(key=replica.calls[0].headers["x-caller"])
+    assert (reply.status, "may not call" in reply.error["message"]) == (403, True)
+    assert inner.calls == []
 
 
 async def test_calls_of_signed_in_users_chain_too(platform: Platform) -> None:

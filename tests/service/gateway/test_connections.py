@@ -85,7 +85,7 @@ async def test_a_slow_call_holds_back_the_one_behind_it_only(platform: Platform)
 async def test_a_request_may_arrive_byte_by_byte(platform: Platform) -> None:
     await platform.routed()
     client = await platform.client()
-    for byte in call("joe/echo?timeout=5", "drip", key=platform.key):
+    for byte in call("joe/echo?timeout=60", "drip", key=platform.key):
         await client.write(bytes([byte]))
     assert (await client.read()).result == "drip"
 
@@ -152,7 +152,7 @@ async def test_a_target_with_scheme_and_host_is_understood(platform: Platform) -
     await platform.routed()
     client = await platform.client()
     await client.write(
-        call("joe/echo?timeout=5", "proxy", key=platform.key).replace(b"POST /", b"POST http://gateway/")
+        call("joe/echo?timeout=60", "proxy", key=platform.key).replace(b"POST /", b"POST http://gateway/")
     )
     assert (await client.read()).result == "proxy"
 
@@ -350,7 +350,7 @@ async def test_stopping_lets_the_call_under_way_finish(surroundings: Platform) -
         return envelope("finished")
 
     async with AsyncExitStack() as stack:
-        async with surroundings.serving() as url:
+        async with surroundings.serving(drain_seconds=60) as url:
             client, idle = [await stack.enter_async_context(Client.connect(url)) for _ in range(2)]
             replica = await surroundings.routed(play=hold)
             await client.write(call("joe/echo", key=surroundings.key))

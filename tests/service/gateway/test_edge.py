@@ -34,6 +34,8 @@ class Upstream(RegistryDouble):
             Route("/v1/algorithms/publish", self._publish, methods=["POST"]),
             Route("/{path:path}", self._tell, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
         )
+        self.began = asyncio.Event()
+        """Some of a body has come."""
         self.aborted = asyncio.Event()
         self.sent = 0
 
@@ -41,6 +43,7 @@ class Upstream(RegistryDouble):
         digest, length = hashlib.sha256(), 0
         try:
             async for chunk in request.stream():
+                self.began.set()
                 digest.update(chunk)
                 length += len(chunk)
         except ClientDisconnect:
@@ -169,14 +172,14 @@ async def test_a_slow_client_slows_the_service_instead_of_filling_memory(edge: P
 
         await eventually(settled)
         assert upstream.sent < 40
-    await asyncio.wait_for(upstream.aborted.wait(), 10)
+    await asyncio.wait_for(upstream.aborted.wait(), 60)
 
 
 async def test_an_upload_that_the_client_breaks_off_is_broken_off(edge: Platform, upstream: Upstream) -> None:
     async with Client.connect(edge.url) as client:
         await client.write(request("PUT", "/v1/algorithms/x", Content_Length="1000") + b"part")
-        await asyncio.sleep(0.2)
-    await asyncio.wait_for(upstream.aborted.wait(), 10)
+        await asyncio.wait_for(upstream.began.wait(), 60)
+    await asyncio.wait_for(upstream.aborted.wait(), 60)
 
 
 async def test_an_answer_that_the_service_breaks_off_is_not_passed_off_as_whole(edge: Platform) -> None:
@@ -252,16 +255,6 @@ async def test_hosted_data_tells_for_whom_a_key_is(platform: Platform) -> None:
         assert reply.headers["x-data-type"] == "directory"
     assert (await platform.request("GET", "/v1/data/")).status == 401
     assert (await platform.request("GET", "/v1/data/", Authorization="Simple nonsense")).status == 401
-
-
-async def test_hosted_data_itself_is_not_there_yet(platform: Platform) -> None:
-    for method, path in (
-        ("GET", "/v1/data/joe/files"),
-        ("PUT", "/v1/connector/data/joe/f"),
-        ("POST", "/v1/data/.my"),
-    ):
-        reply = await platform.request(method, path, Authorization=platform.key)
-        assert (reply.status, "hosted data" in reply.error["message"]) == (501, True)
 
 
 async def test_the_front_page_is_for_people_and_programs(platform: Platform) -> None:

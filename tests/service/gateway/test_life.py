@@ -67,7 +67,7 @@ async def test_a_gateway_that_started_alone_joins_when_it_can(surroundings: Plat
         assert (await surroundings.call()).status == 200
         await eventually(lambda: surroundings.gateway.entry.refused)
         surroundings.fakts.join_token = token
-        await eventually(surroundings.gateway.entry.inside.is_set, 15)
+        await eventually(surroundings.gateway.entry.inside.is_set)
         assert (await surroundings.request("GET", "/readyz")).status == 200
 
 
@@ -114,7 +114,7 @@ async def test_every_call_of_a_known_caller_is_recorded(platform: Platform) -> N
     fine = next(record for record in records if record.request_id == good.json["request_id"])
     assert (fine.account, fine.status, fine.error, fine.input_head) == ("joe", 200, None, None)
     assert (fine.algorithm_id, fine.revision_id) == (platform.echo.id, platform.echo.revisions[0].id)
-    assert 0 < fine.duration_seconds < 20
+    assert 0 < fine.duration_seconds < 60
     bad = by_input["joe/echono good"]
     assert (bad.status, bad.error_type, bad.error) == (200, "InputError", "no good")
     assert bad.input_head == "bad\ufffd" + "y" * 124

@@ -11,7 +11,7 @@ from libs.common.contracts.identity import Permissions
 from tests.service.gateway.client import Client, Reply, call
 from tests.service.gateway.conftest import Platform, nonsense_key
 from tests.service.gateway.doubles import Answer, Asked, entry, envelope, revision
-from tests.support.eventually import eventually
+from tests.support.eventually import UNASKED, eventually
 
 ALLOWED = Permissions(allow_algo=True)
 
@@ -46,7 +46,7 @@ async def test_a_revoked_key_is_refused_at_once(platform: Platform) -> None:
     async def is_refused() -> bool:
         return (await platform.call()).status == 401
 
-    await eventually(is_refused, 1.0)
+    await eventually(is_refused, UNASKED)
 
 
 async def test_the_keys_of_an_inactive_account_are_refused(platform: Platform) -> None:
@@ -57,7 +57,7 @@ async def test_the_keys_of_an_inactive_account_are_refused(platform: Platform) -
     async def is_refused() -> bool:
         return (await platform.call()).status == 401
 
-    await eventually(is_refused, 1.0)
+    await eventually(is_refused, UNASKED)
 
 
 async def test_a_key_that_was_just_made_is_known(platform: Platform) -> None:

@@ -35,7 +35,7 @@ def apply(input):
             json.dumps(input["input"]).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.loads(answer.read())
     return os.getpid()
 """
@@ -96,7 +96,8 @@ async def test_death_and_timeout_of_a_real_algorithm_leave_it_usable(platform: P
     await runners.route(route)
     died = await platform.call(**as_json({"exit": 3}))
     assert (died.status, died.error["error_type"]) == (200, "SystemExit")
-    late = await platform.call("joe/echo?timeout=0.5", **as_json({"sleep": 30}))
+    assert (await platform.call(body="alive")).result == "alive"
+    late = await platform.call("joe/echo?timeout=2", **as_json({"sleep": 300}))
     assert (late.status, late.error["error_type"]) == (200, "TimeoutError")
     assert (await platform.call(body="alive")).result == "alive"
 

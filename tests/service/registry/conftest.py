@@ -49,7 +49,7 @@ class Platform:
         self.app = app
         self.url = url
         self.folder = folder
-        self.http = httpx.AsyncClient(base_url=url, timeout=30)
+        self.http = httpx.AsyncClient(base_url=url, timeout=120)
         self.keys: dict[str, str] = {}
 
     @property
@@ -186,7 +186,7 @@ class Clone:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        output, _ = await asyncio.wait_for(process.communicate(), 60)
+        output, _ = await asyncio.wait_for(process.communicate(), 180)
         assert process.returncode is not None
         return process.returncode, output.decode().strip()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import tarfile
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,6 +15,7 @@ from sqlalchemy import update
 from libs.common.bus import BusUnavailable, MemoryBus
 from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested
 from libs.common.contracts.messages import Message
+from libs.common.db import now
 from services.registry import store
 from services.registry.models import Build
 from tests.service.registry.conftest import Platform, Starter
@@ -125,6 +127,21 @@ async def due(platform: Platform) -> None:
     platform.registry.builds.loop.wake()
 
 
+async def lease_of(platform: Platform, build_id: str) -> datetime:
+    async with platform.registry.database.transaction() as session:
+        lease_until = (await session.get_one(Build, UUID(build_id))).lease_until
+    assert lease_until is not None
+    return lease_until
+
+
+async def lapse(platform: Platform, build_id: str) -> None:
+    """The worker was silent for so long that its lease has ended."""
+    async with platform.registry.database.transaction() as session:
+        past = now() - timedelta(seconds=1)
+        await session.execute(update(Build).where(Build.id == UUID(build_id)).values(lease_until=past))
+    platform.registry.builds.loop.wake()
+
+
 class TestLease:
     async def test_one_worker_has_a_build(self, platform: Platform) -> None:
         await pushed(platform)
@@ -138,39 +155,42 @@ class TestLease:
         gone = await platform.ask("POST", f"/internal/builds/{uuid4()}/claim", "@worker", json={"worker": "w"})
         assert gone.status_code == 404
 
-    async def test_a_silent_worker_loses_it_to_another(self, start: Starter) -> None:
-        async with start(build_lease_seconds=0.3) as platform:
-            await pushed(platform)
-            build = await platform.waiting()
-            lost = await platform.claim(build["id"], "w1")
-            assert (await platform.write_log(lost, 0, "first try\n")).status_code == 204
+    async def test_a_silent_worker_loses_it_to_another(self, platform: Platform) -> None:
+        await pushed(platform)
+        build = await platform.waiting()
+        lost = await platform.claim(build["id"], "w1")
+        assert (await platform.write_log(lost, 0, "first try\n")).status_code == 204
+        await lapse(platform, build["id"])
 
-            async def again() -> bool:
-                return bool((await state(platform, build["id"]))["state"] == "queued")
+        async def again() -> bool:
+            return bool((await state(platform, build["id"]))["state"] == "queued")
 
-            await eventually(again)
-            assert (await platform.write_log(lost, 10, "more")).status_code == 409
-            assert (await platform.finish(lost)).status_code == 409
-            spec = await platform.claim(build["id"], "w2")
-            assert (await platform.write_log(spec, 0, "second try\n")).status_code == 204
-            assert (await platform.finish(spec)).status_code == 204
-            logs = await platform.ok("GET", f"/v1/algorithms/joe/hello/builds/{build['id']}/logs")
-            assert logs["logs"].splitlines() == [
-                "first try",
-                "",
-                "[worker w1 was lost while it built this]",
-                "second try",
-            ]
+        await eventually(again)
+        assert (await platform.write_log(lost, 10, "more")).status_code == 409
+        assert (await platform.finish(lost)).status_code == 409
+        spec = await platform.claim(build["id"], "w2")
+        assert (await platform.write_log(spec, 0, "second try\n")).status_code == 204
+        assert (await platform.finish(spec)).status_code == 204
+        logs = await platform.ok("GET", f"/v1/algorithms/joe/hello/builds/{build['id']}/logs")
+        assert logs["logs"].splitlines() == [
+            "first try",
+            "",
+            "[worker w1 was lost while it built this]",
+            "second try",
+        ]
 
-    async def test_writing_the_log_renews_it(self, start: Starter) -> None:
-        async with start(build_lease_seconds=0.6) as platform:
-            await pushed(platform)
-            spec = await platform.claim((await platform.waiting())["id"])
-            for _ in range(12):
-                await asyncio.sleep(0.1)
-                assert (await platform.write_log(spec, 0, "")).status_code == 204
-            await platform.registry.builds.reconcile()
-            assert (await platform.finish(spec)).status_code == 204
+    async def test_writing_the_log_renews_it(self, platform: Platform) -> None:
+        await pushed(platform)
+        spec = await platform.claim((await platform.waiting())["id"])
+        for _ in range(3):
+            before = await lease_of(platform, str(spec.id))
+            written = now()
+            assert (await platform.write_log(spec, 0, "")).status_code == 204
+            renewed = await lease_of(platform, str(spec.id))
+            assert renewed > before
+            assert renewed >= written + timedelta(seconds=spec.lease_seconds)
+        await platform.registry.builds.reconcile()
+        assert (await platform.finish(spec)).status_code == 204
 
     async def test_losing_too_many_workers_fails_it(self, start: Starter) -> None:
         async with start(build_lease_seconds=0.05, build_attempts=2) as platform:

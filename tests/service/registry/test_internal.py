@@ -29,7 +29,7 @@ from tests.support.eventually import eventually
 async def member(platform: Platform, service: str) -> AsyncIterator[tuple[httpx.AsyncClient, Membership]]:
     """A service that joined and knows the registry."""
     async with (
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=60) as http,
         membership(
             http,
             fakts_url=platform.fakts.url,

@@ -21,7 +21,7 @@ class Refused(Exception):
         self.error = error
 
 
-async def call(report: ReplicaReport, value: object, *, timeout: float = 30.0, **headers: str) -> Any:
+async def call(report: ReplicaReport, value: object, *, timeout: float = 120.0, **headers: str) -> Any:
     """The result of a call over the replica's Unix socket. Raises Refused."""
     assert report.address is not None
     assert report.address.unix is not None
@@ -33,7 +33,7 @@ async def call_tcp(report: ReplicaReport, value: object, *, token: str | None) -
     """Status and answer of a call over TCP."""
     assert report.address is not None
     assert report.address.host is not None
-    connection = http.client.HTTPConnection(report.address.host, report.address.port, timeout=30)
+    connection = http.client.HTTPConnection(report.address.host, report.address.port, timeout=120)
     headers = {} if token is None else {protocol.REPLICA_TOKEN: token}
     return await asyncio.to_thread(_send, connection, value, headers)
 
@@ -50,7 +50,7 @@ def _send(
 ) -> tuple[int, dict[str, Any]]:
     fields = {
         "content-type": "application/json",
-        protocol.TIMEOUT: "20",
+        protocol.TIMEOUT: "120",
         protocol.REQUEST_ID: "req-test",
         **{name.replace("_", "-"): text for name, text in headers.items()},
     }

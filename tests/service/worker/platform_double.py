@@ -8,6 +8,7 @@ that gives orders, and a gateway that records what comes through the door.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import tarfile
@@ -102,19 +103,23 @@ class Platform:
     blob_reads: list[str] = field(default_factory=list)
     chained: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     """Path, headers and body of every request to the gateway."""
+    gateway_answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is not set, requests to the gateway wait."""
+    gateway_url: str = ""
     lease_seconds: float = 15.0
     deployer_is_up: bool = True
     registry_is_up: bool = True
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def __aenter__(self) -> Self:
+        self.gateway_answers.set()
         await self._stack.enter_async_context(self.fakts.serve())
         await self._stack.enter_async_context(self.bus)
         url = await self._stack.enter_async_context(serving(self._services(), grace=1))
-        gateway = await self._stack.enter_async_context(serving(self._gateway(), grace=1))
+        self.gateway_url = await self._stack.enter_async_context(serving(self._gateway(), grace=1))
         self.fakts.offer("registry", url)
         self.fakts.offer("deployer", url)
-        self.fakts.offer("gateway", gateway)
+        self.fakts.offer("gateway", self.gateway_url)
         return self
 
     async def __aexit__(
@@ -189,7 +194,7 @@ class Platform:
         self.builds[spec.id] = Build(spec)
         return self.builds[spec.id]
 
-    async def build(self, files: Mapping[str, str | bytes], *, timeout: float = 90.0, **members: Any) -> Build:
+    async def build(self, files: Mapping[str, str | bytes], *, timeout: float = 240.0, **members: Any) -> Build:
         """Have something built and wait for the result."""
         build = self.request(files, **members)
         await self.bus.send(BUILD_QUEUE, BuildRequested(build_id=build.spec.id))
@@ -210,7 +215,7 @@ class Platform:
                 "commit": COMMIT,
                 "language": language,
                 "artifact": artifact,
-                "load_timeout_seconds": 30.0,
+                "load_timeout_seconds": 120.0,
                 **members,
             }
         )
@@ -225,7 +230,7 @@ class Platform:
 
     async def report(self) -> WorkerReport:
         """The newest report, as soon as there is one."""
-        await eventually(lambda: self.reports, 10)
+        await eventually(lambda: self.reports)
         return self.reports[-1]
 
     def replica(self, replica_id: UUID) -> ReplicaReport | None:
@@ -234,7 +239,7 @@ class Platform:
             return None
         return next((one for one in self.reports[-1].replicas if one.id == replica_id), None)
 
-    async def until(self, replica_id: UUID, *states: ReplicaState, timeout: float = 60.0) -> ReplicaReport:
+    async def until(self, replica_id: UUID, *states: ReplicaState, timeout: float = 120.0) -> ReplicaReport:
         """The report that has the replica in one of the states."""
 
         def found() -> ReplicaReport | None:
@@ -264,6 +269,7 @@ class Platform:
     def _gateway(self) -> Starlette:
         async def record(request: Request) -> Response:
             self.chained.append((request.url.path, dict(request.headers), await request.body()))
+            await self.gateway_answers.wait()
             return JSONResponse({"result": "from the gateway", "metadata": {"content_type": "text", "duration": 0.0}})
 
         return Starlette(routes=[Route("/{path:path}", record, methods=["GET", "POST"])])

@@ -204,16 +204,21 @@ async def test_credentials_of_the_index_are_not_in_the_log(tmp_path: Path) -> No
 
 
 async def test_the_log_and_the_lease_go_on_while_a_step_runs(tmp_path: Path) -> None:
-    code = "import time\nprint('importing now', flush=True)\ntime.sleep(4)\ndef apply(input):\n    return 1\n"
     async with Platform() as platform, platform.worker(tmp_path / "data"):
+        platform.gateway_answers.clear()
+        code = (
+            "import urllib.request\nprint('importing now', flush=True)\n"
+            f"urllib.request.urlopen('{platform.gateway_url}/').read()\ndef apply(input):\n    return 1\n"
+        )
         build = platform.request({**HELLO, "src/hello.py": code}, name="hello", lease_seconds=1.0)
         await platform.bus.send(BUILD_QUEUE, BuildRequested(build_id=build.spec.id))
-        await eventually(lambda: "importing now" in build.log, 30)
+        await eventually(lambda: "importing now" in build.log)
         assert build.result is None
         seen = build.posts
-        await eventually(lambda: build.posts >= seen + 3, 30)
+        await eventually(lambda: build.posts >= seen + 3)
         assert build.result is None
-        await eventually(lambda: build.result, 30)
+        platform.gateway_answers.set()
+        await eventually(lambda: build.result)
         assert build.artifact
 
 
@@ -232,11 +237,16 @@ print("escaped", flush=True)
 async def test_a_build_that_takes_too_long_is_killed_with_all_it_started(tmp_path: Path) -> None:
     code = ESCAPE.format(token="token-of-the-slow-build") + "import time\ntime.sleep(600)\n"
     async with Platform() as platform, platform.worker(tmp_path / "data"):
-        build = platform.request({**HELLO, "src/hello.py": code}, name="hello", timeout_seconds=6.0)
-        await platform.bus.send(BUILD_QUEUE, BuildRequested(build_id=build.spec.id))
-        await eventually(lambda: running("token-of-the-slow-build"), 30)
-        await eventually(lambda: build.result, 30)
-        assert build.reason == "the build did not end within 0.1 minutes"
+        for minutes in (0.05, 0.5, 2):  # a busy machine may not come so far in three seconds
+            build = platform.request({**HELLO, "src/hello.py": code}, name="hello", timeout_seconds=minutes * 60)
+            await platform.bus.send(BUILD_QUEUE, BuildRequested(build_id=build.spec.id))
+            await eventually(lambda: running("token-of-the-slow-build") or build.result, 180)  # noqa: B023 - at once
+            came_so_far = build.result is None
+            await eventually(lambda: build.result, 180)  # noqa: B023 - at once
+            assert build.reason == f"the build did not end within {minutes:g} minutes"
+            if came_so_far:
+                break
+        assert came_so_far
         assert not running("token-of-the-slow-build")
 
 
@@ -254,9 +264,9 @@ async def test_a_build_whose_lease_is_lost_is_dropped(tmp_path: Path) -> None:
     async with Platform() as platform, platform.worker(tmp_path / "data"):
         build = platform.request({**HELLO, "src/hello.py": code}, name="hello")
         await platform.bus.send(BUILD_QUEUE, BuildRequested(build_id=build.spec.id))
-        await eventually(lambda: running("token-of-the-lost-build"), 30)
+        await eventually(lambda: running("token-of-the-lost-build"))
         build.lost = True
-        await eventually(lambda: not running("token-of-the-lost-build"), 30)
+        await eventually(lambda: not running("token-of-the-lost-build"))
         assert build.result is None
         after = await platform.build(HELLO, name="hello")
         assert after.artifact
@@ -268,7 +278,7 @@ async def test_a_worker_that_stops_leaves_its_build_to_others(tmp_path: Path) ->
         async with platform.worker(tmp_path / "data"):
             build = platform.request({**HELLO, "src/hello.py": code}, name="hello")
             await platform.bus.send(BUILD_QUEUE, BuildRequested(build_id=build.spec.id))
-            await eventually(lambda: running("token-of-the-left-build"), 30)
+            await eventually(lambda: running("token-of-the-left-build"))
         assert not running("token-of-the-left-build")
         assert build.result is None
 
@@ -294,7 +304,7 @@ async def test_damaged_source_is_found_by_its_digest(tmp_path: Path) -> None:
         build = platform.request(HELLO, name="hello")
         platform.blobs[build.spec.source] += b"x"
         await platform.bus.send(BUILD_QUEUE, BuildRequested(build_id=build.spec.id))
-        await eventually(lambda: build.result, 30)
+        await eventually(lambda: build.result)
         assert "damaged" in build.reason
 
 

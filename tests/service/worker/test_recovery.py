@@ -128,8 +128,8 @@ async def test_what_is_not_ordered_any_more_is_stopped_after_the_return(tmp_path
             del platform.orders[replica]
             assert sandboxed(tmp_path)
             platform.deployer_is_up = True
-            await eventually(lambda: not sandboxed(tmp_path), 40)
-            await eventually(lambda: platform.reports and not platform.reports[-1].replicas, 40)
+            await eventually(lambda: not sandboxed(tmp_path))
+            await eventually(lambda: platform.reports and not platform.reports[-1].replicas)
 
 
 async def test_strays_are_killed_at_the_start(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ async def test_strays_are_killed_at_the_start(tmp_path: Path) -> None:
         other = await asyncio.create_subprocess_exec("sleep", "600", env=foreign)
         try:
             async with worker_process(platform, tmp_path):
-                async with asyncio.timeout(40):
+                async with asyncio.timeout(60):
                     assert await stray.wait() == -signal.SIGKILL
                 assert other.returncode is None
         finally:
@@ -172,7 +172,7 @@ async def test_a_worker_that_is_interrupted_leaves_nothing_behind(number: signal
         replica = platform.order(artifact_of(platform), name="any")
         await platform.until(replica, READY)
         process.send_signal(number)
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             await process.wait()
         assert not sandboxed(tmp_path)
         last = platform.replica(replica)

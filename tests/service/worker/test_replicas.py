@@ -42,13 +42,13 @@ def apply(input):
         return os.environ.get(input["env"])
     if "connect" in input:
         try:
-            socket.create_connection(tuple(input["connect"]), timeout=5).close()
+            socket.create_connection(tuple(input["connect"]), timeout=30).close()
             return "connected"
         except OSError as error:
             return f"refused: {error}"
     if "chain" in input:
         request = urllib.request.Request(os.environ["ALGORITHMIA_API"] + input["chain"], data=b'"hello"')
-        return urllib.request.urlopen(request, timeout=10).read().decode()
+        return urllib.request.urlopen(request, timeout=120).read().decode()
     if "print" in input:
         print(input["print"], flush=True)
     if "exit" in input:
@@ -69,8 +69,13 @@ def sandboxed(worker: Running) -> list[int]:
     return [pid for pid, name in processes.marked(sandbox.MARK).items() if name.startswith(mark)]
 
 
-def owner_of(pid: int) -> int:
-    return Path(f"/proc/{pid}").stat().st_uid
+def owners(worker: Running) -> set[int]:
+    """Users of these processes."""
+    found = set()
+    for pid in sandboxed(worker):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            found.add(Path(f"/proc/{pid}").stat().st_uid)
+    return found
 
 
 def run_folders(worker: Running) -> list[Path]:
@@ -104,12 +109,14 @@ async def test_a_draining_replica_finishes_its_call(tmp_path: Path) -> None:
         replica = platform.order(artifact_of(platform), name="any")
         await platform.wake(worker)
         report = await platform.until(replica, READY)
-        under_way = asyncio.create_task(call(report, {"sleep": 2}))
-        await eventually(lambda: _is_busy(report.address), 10)
+        platform.gateway_answers.clear()
+        under_way = asyncio.create_task(call(report, {"chain": "/v1/algo/a/b"}, x_caller="cat.token"))
+        await eventually(lambda: platform.chained)
         platform.drain(replica)
         await platform.wake(worker)
         await platform.until(replica, DRAINING)
-        assert await under_way == "slept"
+        platform.gateway_answers.set()
+        assert "from the gateway" in await under_way
         await platform.until(replica, STOPPED)
 
 
@@ -118,8 +125,8 @@ async def test_a_replica_that_is_not_ordered_is_stopped_at_once(tmp_path: Path) 
         replica = platform.order(artifact_of(platform), name="any")
         await platform.wake(worker)
         report = await platform.until(replica, READY)
-        under_way = asyncio.create_task(call(report, {"sleep": 30}))
-        await eventually(lambda: _is_busy(report.address), 10)
+        under_way = asyncio.create_task(call(report, {"sleep": 300}))
+        await eventually(lambda: _is_busy(report.address))
         del platform.orders[replica]
         await platform.wake(worker)
         with pytest.raises(Refused, match="was stopped during this call"):
@@ -145,7 +152,7 @@ async def test_a_replica_whose_runner_dies_is_reported_with_its_last_words(tmp_p
         await call(report, {"print": "famous last words"})
         log = worker.url + f"/internal/replicas/{replica}/log"
         token = {"authorization": f"Bearer {platform.fakts.service_token('deployer')}"}
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
 
             async def printed() -> bool:
                 return "famous last words" in (await http.get(log, headers=token)).text
@@ -193,8 +200,8 @@ async def test_secrets_reach_the_algorithm_and_nothing_else(tmp_path: Path, monk
         assert await call(report, {"env": "CONSTELLATION_JOIN_TOKEN"}) is None
         for folder in run_folders(worker):
             for file in folder.rglob("*"):
-                if file.is_file():
-                    assert b"of-the-author" not in file.read_bytes()
+                with contextlib.suppress(FileNotFoundError):  # replaced meanwhile
+                    assert not file.is_file() or b"of-the-author" not in file.read_bytes()
 
 
 async def test_without_secrets_the_registry_is_not_asked(tmp_path: Path) -> None:
@@ -292,7 +299,7 @@ async def test_a_deployer_that_is_away_changes_nothing(tmp_path: Path) -> None:
         await platform.wake(worker)
         report = await platform.until(replica, READY)
         platform.deployer_is_up = False
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
 
             async def unready() -> bool:
                 return (await http.get(worker.url + "/readyz")).status_code == 503
@@ -366,9 +373,7 @@ async def test_two_owners_share_no_environment(tmp_path: Path) -> None:
         assert len(folders) == 2
         assert {path.name for path in (tmp_path / "packages").iterdir() if path.is_dir()} == {"joe", "sue"}
         if os.geteuid() == 0:
-            assert {owner_of(pid) for pid in sandboxed(worker)} == {
-                worker.settings.sandbox_uid + number for number in (1, 2, 3)
-            }
+            assert owners(worker) == {worker.settings.sandbox_uid + number for number in (1, 2, 3)}
 
 
 async def test_a_worker_that_stops_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -415,9 +420,8 @@ async def test_users_of_their_own_are_enough_for_replicas() -> None:
                 await platform.wake(worker)
                 report = await platform.until(replica, READY)
                 assert await call(report, {"x": 1}) == ["seen", {"x": 1}]
-                owners = {owner_of(pid) for pid in sandboxed(worker)}
-                assert len(owners) == 1
-                assert owners.pop() > worker.settings.sandbox_uid
+                (owner,) = owners(worker)
+                assert owner > worker.settings.sandbox_uid
             assert not sandboxed(worker)
 
 
@@ -452,7 +456,7 @@ async def test_metrics_have_no_ids(tmp_path: Path) -> None:
         replica = platform.order(artifact_of(platform), name="any")
         await platform.wake(worker)
         await platform.until(replica, READY)
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             text = (await http.get(worker.url + "/metrics")).text
         assert 'constellation_worker_replicas{state="ready"} 1.0' in text
         assert str(replica) not in text
@@ -464,7 +468,7 @@ def _is_busy(address: Address | None) -> bool:
     assert address is not None
     assert address.unix is not None
     with socket.socket(socket.AF_UNIX) as control:
-        control.settimeout(2)
+        control.settimeout(30)
         control.connect(str(Path(address.unix).parent / "c"))
         control.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         answer = b""

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.worker.runner.check import LOAD_RAISED
-from tests.support.replica import Replica, check, installed_python, is_running, until
+from tests.support.ports import free_ports
+from tests.support.replica import Replica, check, installed_python, is_running, open_files, until
 
 ECHO = """
     def apply(input):
@@ -190,7 +191,7 @@ def test_declared_concurrency_runs_calls_side_by_side(tmp_path: Path) -> None:
         barrier = threading.Barrier(3)
         def apply(input):
             print("inside")
-            return barrier.wait(10) >= 0
+            return barrier.wait(60) >= 0
     """
     with Replica(tmp_path, code, concurrency=3) as replica:
         callers = [replica.caller() for _ in range(3)]
@@ -247,8 +248,8 @@ def test_a_flood_of_output_is_cut_in_the_middle_and_takes_little_memory(tmp_path
         def held() -> int:
             return output.stat().st_blocks * 512
 
-        folder = Path(f"/proc/{replica.guardian.pid}/fd")
-        output = next(entry for entry in folder.iterdir() if "memfd:output" in str(entry.readlink()))
+        files = open_files(replica.guardian.pid)
+        output = next(link for link, target in files.items() if "memfd:output" in target)
         until(lambda: held() < 1 << 20)
         sizes = [path.stat().st_size for path in replica.place.glob("log*")]
         assert sum(sizes) < 6 << 20
@@ -366,9 +367,10 @@ def test_other_requests_on_the_call_socket(tmp_path: Path) -> None:
         assert malformed.socket.recv(65536) == b""
 
 
-def test_calls_over_tcp_need_the_replicas_token(tmp_path: Path, unused_tcp_port: int) -> None:
-    address = ("127.0.0.1", unused_tcp_port)
-    with Replica(tmp_path, ECHO, tcp=f"127.0.0.1:{unused_tcp_port}", token="right") as replica:
+def test_calls_over_tcp_need_the_replicas_token(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    address = ("127.0.0.1", port)
+    with Replica(tmp_path, ECHO, tcp=f"127.0.0.1:{port}", token="right") as replica:
         caller = replica.caller(tcp=address)
         assert caller.call("x").status == 403
         assert caller.call("x", headers={"x-replica-token": "wrong"}).status == 403

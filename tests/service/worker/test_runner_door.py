@@ -27,11 +27,11 @@ CHAIN = """
 """
 
 ASK = """
-    import ctypes, http.client, os, threading
+    import ctypes, http.client, os, threading, time
     address = os.environ["ALGORITHMIA_API"][len("http://"):]
 
     def ask(method="POST", path="/v1/algo/demo/echo", body=b"[1]", headers=None, chunked=False):
-        connection = http.client.HTTPConnection(address, timeout=20)
+        connection = http.client.HTTPConnection(address, timeout=120)
         fields = {"Content-Type": "application/json", **(headers or {})}
         pieces = iter([body[i:i + 100000] for i in range(0, len(body), 100000)])
         connection.request(method, path, pieces if chunked else body, fields, encode_chunked=chunked)
@@ -47,7 +47,7 @@ ASK = """
         if what == "address":
             return os.environ["ALGORITHMIA_API"]
         if what == "twice":
-            connection = http.client.HTTPConnection(address, timeout=20)
+            connection = http.client.HTTPConnection(address, timeout=120)
             answers = []
             for _ in range(2):
                 connection.request("POST", "/v1/algo/demo/echo", b"[1]", {"Content-Type": "application/json"})
@@ -56,7 +56,12 @@ ASK = """
         if what == "environment":
             return {name: os.environ.get(name) for name in ("ALGORITHMIA_API_KEY", "NO_PROXY", "GREETING")}
         if what == "after":
-            threading.Timer(0.3, lambda: open("after", "w").write(repr(ask()))).start()
+            def after():
+                while not os.path.exists("go"):
+                    time.sleep(0.01)
+                with open("after", "w") as file:
+                    file.write(repr(ask()))
+            threading.Thread(target=after).start()
 """
 
 
@@ -161,6 +166,8 @@ def test_requests_without_an_identity_are_refused(tmp_path: Path, gateway: FakeG
         status, body = replica.call({}).result
         assert (status, "has no identity" in json.loads(body)["error"]["message"]) == (401, True)
         replica.call({"what": "after"}, headers=CALLER)
+        until(lambda: replica.health["in_flight"] == 0)
+        (replica.root / "go").touch()
         until((replica.root / "after").exists)
         until(lambda: "no call is under way" in (replica.root / "after").read_text())
         assert gateway.seen == []
@@ -170,7 +177,7 @@ def test_other_processes_of_the_machine_are_refused(tmp_path: Path, gateway: Fak
     with Replica(tmp_path, ASK, gateways=[gateway.url]) as replica:
         url = replica.call({"what": "address"}).result
         host, port = url[len("http://") :].split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as stranger:
+        with socket.create_connection((host, int(port)), timeout=60) as stranger:
             stranger.sendall(b"GET /v1/data/ HTTP/1.1\r\nAuthorization: Simple x\r\n\r\n")
             assert stranger.recv(65536).startswith(b"HTTP/1.1 403 ")
         assert gateway.seen == []
@@ -202,11 +209,9 @@ def test_answers_of_each_framing_arrive_whole(tmp_path: Path, gateway: FakeGatew
         assert (len(answers), answers[0], kept) == (2, answers[1], True)
 
 
-def test_the_next_gateway_is_tried_and_names_are_looked_up(
-    tmp_path: Path, gateway: FakeGateway, unused_tcp_port: int
-) -> None:
+def test_the_next_gateway_is_tried_and_names_are_looked_up(tmp_path: Path, gateway: FakeGateway) -> None:
     port = gateway.server_address[1]
-    gateways = [f"http://127.0.0.1:{unused_tcp_port}", "http://no-such-host.invalid:1", f"http://localhost:{port}"]
+    gateways = ["http://127.0.0.1:1", "http://no-such-host.invalid:1", f"http://localhost:{port}"]
     with Replica(tmp_path, ASK, gateways=gateways) as replica:
         assert replica.call({}, headers=CALLER).result[0] == 200
         assert gateway.seen[0]["host"] == f"localhost:{port}"
@@ -218,7 +223,7 @@ def test_the_next_gateway_is_tried_and_names_are_looked_up(
 def test_the_door_is_open_while_apply_holds_the_interpreter(tmp_path: Path, gateway: FakeGateway) -> None:
     ask = """
 import http.client, sys
-connection = http.client.HTTPConnection(sys.argv[1], timeout=10)
+connection = http.client.HTTPConnection(sys.argv[1], timeout=60)
 connection.request("POST", "/v1/algo/demo/echo", b"[1]")
 print(connection.getresponse().status, file=open("status", "w"))
 """
@@ -231,7 +236,7 @@ print(connection.getresponse().status, file=open("status", "w"))
             return open("status").read()
     """
     with Replica(tmp_path, code, files={"ask.py": ask}, gateways=[gateway.url]) as replica:
-        assert replica.call("x", headers=CALLER, timeout=20).result == "200\n"
+        assert replica.call("x", headers=CALLER, timeout=120).result == "200\n"
 
 
 def test_the_environment_is_passed_on_without_a_key(tmp_path: Path) -> None:
@@ -248,13 +253,13 @@ def test_a_gateway_behind_a_unix_socket(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        listener.settimeout(10)
+        listener.settimeout(60)
         with Replica(tmp_path, ASK, gateways=[f"unix:{path}"]) as replica:
             caller = replica.caller()
             caller.send({}, headers=CALLER)
             connection, _ = listener.accept()
             with connection:
-                connection.settimeout(10)
+                connection.settimeout(60)
                 request = b""
                 while not request.endswith(b"\r\n\r\n[1]"):
                     request += connection.recv(65536)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.worker.runner.guardian import MAX_DEATHS
-from tests.support.replica import Caller, Replica, is_running, until
+from tests.support.replica import Caller, Replica, is_running, open_files, until
 
 MISBEHAVE = """
     import ctypes, os, signal, subprocess, sys, time
@@ -52,12 +52,12 @@ def test_a_call_past_its_time_is_answered_and_the_next_one_served(tmp_path: Path
     with Replica(tmp_path, MISBEHAVE) as replica:
         caller = replica.caller()
         for how in (["spin"], ["hold the interpreter"], ["sleep", 60]):
-            answer = caller.call(how, timeout=0.6, headers={"x-request-id": "req-late"})
+            answer = caller.call(how, timeout=1, headers={"x-request-id": "req-late"})
             assert (answer.status, answer.headers["x-outcome"]) == (200, "error")
             assert answer.error["error_type"] == "TimeoutError"
-            assert "timed out after 0.6 seconds" in answer.error["message"]
+            assert "timed out after 1 seconds" in answer.error["message"]
             assert answer.json["request_id"] == "req-late"
-            assert answer.json["metadata"]["duration"] >= 0.6
+            assert answer.json["metadata"]["duration"] >= 1
             assert caller.call("next").result == "next"
         assert replica.health["loads"] == 4
 
@@ -65,12 +65,16 @@ def test_a_call_past_its_time_is_answered_and_the_next_one_served(tmp_path: Path
 def test_what_a_call_started_ends_with_it(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     with Replica(tmp_path, MISBEHAVE) as replica:
-        assert replica.call(["note and sleep", str(note)], timeout=0.6).error["error_type"] == "TimeoutError"
+        for loads, seconds in enumerate((1, 10, 60), start=2):  # a busy machine may not come so far in a second
+            error = replica.call(["note and sleep", str(note)], timeout=seconds).error
+            assert error["error_type"] == "TimeoutError"
+            until(lambda loads=loads: replica.health["loads"] == loads)  # type: ignore[misc]
+            if note.exists() and note.read_text():
+                break
         assert not is_running(int(note.read_text()))
         guardian = replica.guardian.pid
-        until(lambda: replica.health["loads"] == 2)
-        below = Path(f"/proc/{guardian}/task/{guardian}/children").read_text().split()
-        assert below == [str(replica.host)]
+        children = Path(f"/proc/{guardian}/task/{guardian}/children")
+        until(lambda: children.read_text().split() == [str(replica.host)])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_a_call_that_waits_while_the_process_dies_is_served_by_the_next(tmp_path
         first, second, partial = replica.caller(), replica.caller(), replica.caller()
         partial.socket.sendall(b"POST /call HTTP/1.1\r\ncontent-length: 5\r\n\r\nab")
         assert second.call("taken").result == "taken"
-        first.send(["sleep", 60], timeout=0.6)
+        first.send(["sleep", 60], timeout=3)
         until(lambda: replica.health["state"] == "busy")
         second.send("waits")
         assert first.receive().error["error_type"] == "TimeoutError"
@@ -145,7 +149,7 @@ def test_a_host_that_dies_again_and_again_fails_the_replica(tmp_path: Path) -> N
         for _ in range(MAX_DEATHS):
             assert "code 3" in replica.call(["exit", 3]).error["message"]
         assert "code 3" in replica.call(["exit", 3]).error["message"]
-        assert replica.guardian.wait(10) == 1
+        assert replica.guardian.wait(60) == 1
         assert replica.state["state"] == "failed"
         assert "exited with code 3" in replica.state["reason"]
 
@@ -160,8 +164,8 @@ def test_a_host_that_dies_again_and_again_fails_the_replica(tmp_path: Path) -> N
     ],
 )
 def test_a_process_that_ends_or_hangs_while_loading_fails_the_replica(tmp_path: Path, code: str, words: str) -> None:
-    with Replica(tmp_path, code, load_timeout=0.5 if "within" in words else 20) as replica:
-        assert replica.guardian.wait(10) == 1
+    with Replica(tmp_path, code, load_timeout=0.5 if "within" in words else 120) as replica:
+        assert replica.guardian.wait(60) == 1
         assert replica.state["state"] == "failed"
         assert words in replica.state["reason"]
         assert words in replica.log
@@ -276,18 +280,18 @@ def test_draining_finishes_the_call_under_way_and_begins_no_other(
         answer = waiting.receive()
         assert (answer.status, answer.headers["x-outcome"]) == (503, "unstarted")
         assert idle.socket.recv(100) == b""
-        assert replica.guardian.wait(10) == 0
+        assert replica.guardian.wait(60) == 0
         assert replica.state["state"] == "stopped"
 
 
 def test_draining_keeps_the_deadline_of_the_call_under_way(tmp_path: Path) -> None:
     with Replica(tmp_path, MISBEHAVE) as replica:
         caller = replica.caller()
-        caller.send(["spin"], timeout=1)
+        caller.send(["spin"], timeout=3)
         until(lambda: replica.health["in_flight"] == 1)
         replica.control("POST", "/drain")
         assert caller.receive().error["error_type"] == "TimeoutError"
-        assert replica.guardian.wait(10) == 0
+        assert replica.guardian.wait(60) == 0
 
 
 def test_stopping_answers_the_call_under_way_and_ends_at_once(tmp_path: Path) -> None:
@@ -298,7 +302,7 @@ def test_stopping_answers_the_call_under_way_and_ends_at_once(tmp_path: Path) ->
         assert replica.control("POST", "/stop").status == 202
         error = caller.receive().error
         assert (error["error_type"], "stopped" in error["message"]) == ("SystemExit", True)
-        assert replica.guardian.wait(10) == 0
+        assert replica.guardian.wait(60) == 0
 
 
 def test_a_host_that_will_not_leave_is_ended(tmp_path: Path) -> None:
@@ -311,7 +315,7 @@ def test_a_host_that_will_not_leave_is_ended(tmp_path: Path) -> None:
     with Replica(tmp_path, code) as replica:
         host = replica.host
         replica.control("POST", "/drain")
-        assert replica.guardian.wait(15) == 0
+        assert replica.guardian.wait(60) == 0
         assert not is_running(host)
 
 
@@ -327,7 +331,7 @@ def test_sockets_left_by_a_dead_guardian_are_taken_over_and_those_in_use_are_not
     with Replica(tmp_path / "first", MISBEHAVE) as first:
         addresses = {name: first.spec[name] for name in ("socket", "control")}
         with Replica(tmp_path / "second", MISBEHAVE, **addresses) as second:
-            assert second.guardian.wait(10) == 1
+            assert second.guardian.wait(60) == 1
             assert second.state["state"] == "failed"
             assert "another process listens" in second.state["reason"]
         assert first.call("still served").result == "still served"
@@ -357,8 +361,7 @@ def test_a_gateway_that_leaves_during_its_call_leaves_the_replica_as_it_was(tmp_
         assert replica.health["loads"] == 1
 
         def sockets(pid: int) -> int:
-            links = [entry.readlink() for entry in Path(f"/proc/{pid}/fd").iterdir()]
-            return sum(str(link).startswith("socket:") for link in links)
+            return sum(target.startswith("socket:") for target in open_files(pid).values())
 
         host = replica.host
         until(lambda: sockets(host) == 1)
@@ -377,5 +380,5 @@ def test_a_wrong_specification_is_refused_in_words(tmp_path: Path) -> None:
         replica = Replica(tmp_path / str(len(list(tmp_path.iterdir()))), MISBEHAVE, **members)
         assert json.loads(replica.spec_path.read_text())
         with replica:
-            assert replica.guardian.wait(10) == 2
+            assert replica.guardian.wait(60) == 2
             assert words in replica.words

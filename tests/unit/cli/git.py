@@ -22,7 +22,7 @@ def git(folder: Path, *arguments: str) -> str:
         env={"PATH": os.environ["PATH"], **IDENTITY, **ALONE},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     return done.stdout.strip()

@@ -89,7 +89,7 @@ async def test_an_empty_feed_is_a_whole_copy_at_once() -> None:
     publisher = Publisher(epoch="")
     follower = FeedFollower("f", publisher.fetch, Copy().apply)
     async with tasks(follower.run()):
-        await asyncio.wait_for(follower.ready.wait(), 10)
+        await asyncio.wait_for(follower.ready.wait(), 60)
     assert follower.complete
 
 
@@ -106,7 +106,7 @@ async def test_a_copy_that_arrives_in_pages_is_whole_with_the_last_one() -> None
 
     follower = FeedFollower("f", publisher.fetch, apply)
     async with tasks(follower.run()):
-        await asyncio.wait_for(follower.ready.wait(), 10)
+        await asyncio.wait_for(follower.ready.wait(), 60)
     assert follower.complete
     assert len(copy.entries) == 5
     assert not any(complete for _, complete in whole)

@@ -38,7 +38,7 @@ class Service:
         self.directory = Directory()
         self.tell(f"{ISSUER_PREFIX}{ISSUER.id}", ISSUER)
         self.asked: list[str] = []
-        self.answer: Vouched | Exception = Vouched(issuer_id=ISSUER.id, account=JANE, expires=time.time() + 60)
+        self.answer: Vouched | Exception = Vouched(issuer_id=ISSUER.id, account=JANE, expires=time.time() + 600)
         self.authenticator = Authenticator(
             TokenVerifier(no_keys), self.directory, refresh=self.refresh, exchange=self.exchange
         )

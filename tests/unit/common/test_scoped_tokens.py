@@ -76,6 +76,8 @@ def test_a_token_of_a_login_or_client_that_ended_is_nobodys() -> None:
     authenticator = Authenticator(TokenVerifier(no_keys), directory)
     said = {"sub": str(ANN.id), "preferred_username": "ann", "scope": "", "sid": "login", "client_id": "client"}
     assert authenticator.of_claims(said)
+    id_token = {name: value for name, value in said.items() if name != "scope"}
+    assert authenticator.of_claims(id_token) is None
     for ended in ("ended:login", "ended:client"):
         before = directory.changes
         directory.apply(ended, {"until": "2026-01-01T00:00:00Z"})

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="Node.js is not on the path
 def called(input: Any) -> dict[str, str]:
     module = FOLDER / "slugify" / "src" / "slugify.js"
     command = [str(NODE), "-e", CALL, str(module), json.dumps(input)]
-    output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    output = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     answer: dict[str, str] = json.loads(output)
     return answer
 

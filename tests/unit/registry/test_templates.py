@@ -57,7 +57,7 @@ def test_the_python_template_answers_hello(tmp_path: Path) -> None:
     )
     program = "from src.Hello import apply; print(apply('John'), apply(5))"
     done = subprocess.run(
-        [sys.executable, "-c", program], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", program], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     assert done.stdout == "hello John hello 5\n", done.stderr
 
@@ -77,7 +77,7 @@ def test_the_pipe_template_speaks_the_protocol(tmp_path: Path) -> None:
         input="".join(json.dumps(one) + "\n" for one in requests),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert "PIPE_INIT_COMPLETE" in done.stdout
     assert json.loads(answers.read_text()) == {"result": "hello eA==", "metadata": {"content_type": "text"}}

@@ -1,0 +1,1 @@
+"""Hosted data: the Data API of Algorithmia."""

@@ -1,0 +1,82 @@
+"""What is over goes: sessions of calls that have ended, temporary files, and bytes that are no file's any more.
+
+Every gateway does this. Each ends the sessions of its own calls, as it alone knows which have ended; those of a
+gateway that died end at a time after which no call can still run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.common import db
+from libs.common.blobs import Objects
+from libs.common.db import Database
+from libs.common.loops import Loop
+from services.gateway.calls import Calls
+from services.gateway.data import collections
+from services.gateway.data.paths import session_collection
+from services.gateway.models import Collection, File, StoredObject
+
+EVERY_SECONDS = 2.0
+_BATCH = 100
+
+
+class Expiry:
+    """Args:
+    calls: those of this gateway.
+    """
+
+    def __init__(
+        self, database: Database, objects: Objects, calls: Calls, *, clock: Callable[[], datetime] = db.now
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._calls = calls
+        self._clock = clock
+        self.loop = Loop("hosted_data_expiry", self.once, every=EVERY_SECONDS)
+
+    async def once(self) -> None:
+        """Remove all that is over now."""
+        now = self._clock()
+        async with self._database.transaction() as session:
+            await self._end_sessions(session, now)
+            await self._end_files(session, now)
+        while await self._remove_objects(now) == _BATCH:
+            pass
+
+    async def _end_sessions(self, session: AsyncSession, now: datetime) -> None:
+        mine = Collection.name.startswith(session_collection(self._calls.id_prefix))
+        query = select(Collection.id, Collection.name).where(or_(mine, Collection.expires_at < now))
+        found = (await session.execute(query.with_for_update(skip_locked=True))).all()
+        # Asked after the rows were read: a call whose session has a row has begun by now.
+        alive = {session_collection(request_id) for request_id in self._calls.top_level()} if found else set()
+        for collection_id, name in found:
+            if name not in alive:
+                await collections.drop(session, collection_id)
+
+    async def _end_files(self, session: AsyncSession, now: datetime) -> None:
+        over = select(File.object_id).where(File.expires_at < now).limit(_BATCH).with_for_update(skip_locked=True)
+        ids = (await session.execute(over)).scalars().all()
+        if ids:
+            await session.execute(delete(File).where(File.object_id.in_(ids)))
+            await session.execute(update(StoredObject).where(StoredObject.id.in_(ids)).values(expires_at=now))
+
+    async def _remove_objects(self, now: datetime) -> int:
+        """Remove some; returns how many."""
+        async with self._database.transaction() as session:
+            over = (
+                select(StoredObject.id)
+                .where(StoredObject.expires_at <= now)
+                .limit(_BATCH)
+                .with_for_update(skip_locked=True)
+            )
+            ids = (await session.execute(over)).scalars().all()
+            for object_id in ids:
+                await self._objects.remove(object_id)
+            if ids:
+                await session.execute(delete(StoredObject).where(StoredObject.id.in_(ids)))
+            return len(ids)
