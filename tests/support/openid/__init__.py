@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.rabbitmq import free_ports
+from tests.support.ports import free_ports
 
 CLIENT_ID, CLIENT_SECRET = "constellation", "a-secret-of-this-test"
 _HERE = Path(__file__).parent
