@@ -93,7 +93,7 @@ async def test_a_person_approves_what_they_saw_and_the_code_is_good_once(fakts: 
     async with fakts.context.database.transaction() as session:
         for typed in (started.code, started.code.lower(), started.code.replace("-", ""), f" {started.code} "):
             assert (await approvals.find(session, typed)).id == started.approval.id
-        seen = await approvals.view(session, fakts.context, started.approval)
+        seen = await approvals.view(session, started.approval)
         assert [(need.key, need.optional, need.offered) for need in seen.requirements] == [
             ("probe", False, True),
             ("extra", True, True),
