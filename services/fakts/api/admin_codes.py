@@ -10,11 +10,13 @@ from pydantic import BaseModel, Field
 from libs.common import web
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
+from libs.common.problems import Conflict
 from services.fakts.api.paging import CursorPage, cursored
-from services.fakts.context import Context, Ctx
+from services.fakts.context import Ctx
 from services.fakts.fields import Label, Plain
 from services.fakts.models import Approval, User
 from services.fakts.preflight import approvals
+from services.fakts.preflight.strategies.interface import Via
 
 router = web.router(admin_only, prefix="/admin/v1/codes")
 
@@ -34,10 +36,10 @@ class Denying(BaseModel):
 
 
 @router.get("")
-async def list_codes(session: Session, context: Ctx, asked: CursorPage) -> dict[str, Any]:
+async def list_codes(session: Session, asked: CursorPage) -> dict[str, Any]:
     """Apps that wait for a decision, oldest first. Their codes are kept as hashes, so each has an id."""
     found = await approvals.pending(session, after=asked.after_moment, limit=asked.one_more)
-    items = [await _pending(session, context, one) for one in found]
+    items = [await _pending(session, one) for one in found]
     return cursored(asked, items, lambda i: [found[i].created_at, found[i].id])
 
 
@@ -70,14 +72,18 @@ async def deny(
 
 
 async def _find(session: Session, code: str) -> Approval:
+    """Raises Conflict for what a person decides in the browser that is waiting for it."""
     try:
-        return await approvals.get(session, UUID(code))
+        approval = await approvals.get(session, UUID(code))
     except ValueError:
-        return await approvals.find(session, code)
+        approval = await approvals.find(session, code)
+    if approval.via == Via.REDIRECT:
+        raise Conflict("whoever signs in decides on this in their own browser")
+    return approval
 
 
-async def _pending(session: Session, context: Context, approval: Approval) -> dict[str, Any]:
-    seen = await approvals.view(session, context, approval)
+async def _pending(session: Session, approval: Approval) -> dict[str, Any]:
+    seen = await approvals.view(session, approval)
     return {
         "id": str(approval.id),
         "via": approval.via,

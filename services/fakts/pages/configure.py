@@ -48,7 +48,7 @@ async def take_code(session: Session, context: Ctx, person: Person, form: Person
 async def show(code: str, session: Session, context: Ctx, person: Person, where: RequestWhere) -> Response:
     try:
         approval = await _find(session, context, person, code)
-        view = await approvals.view(session, context, approval)
+        view = await approvals.view(session, approval)
     except Problem as problem:
         return _code_page(context, person, problem=problem)
     return await _approval_page(session, context, person, view, code, where.address)
@@ -60,7 +60,7 @@ async def decide(
 ) -> Response:
     try:
         approval = await _find(session, context, person, code)
-        view = await approvals.view(session, context, approval)
+        view = await approvals.view(session, approval)
     except Problem as problem:
         return _code_page(context, person, problem=problem)
     allowed = form.text("decision") == "approve"

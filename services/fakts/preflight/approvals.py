@@ -226,10 +226,10 @@ async def of_secret(session: AsyncSession, secret: str, via: Via) -> Approval | 
 
 
 async def pending(session: AsyncSession, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[Approval]:
-    """Attempts that wait for a person, oldest first."""
+    """Apps that wait for whichever person, oldest first. Who signs in with a browser decides there and alone."""
     query = (
         select(Approval)
-        .where(Approval.state == Standing.PENDING, Approval.expires_at > db.now())
+        .where(Approval.state == Standing.PENDING, Approval.expires_at > db.now(), Approval.via != Via.REDIRECT)
         .order_by(Approval.created_at, Approval.id)
         .limit(limit)
     )
@@ -238,7 +238,7 @@ async def pending(session: AsyncSession, *, after: tuple[datetime, UUID] | None,
     return (await session.scalars(query)).all()
 
 
-async def view(session: AsyncSession, context: Context, approval: Approval) -> ApprovalView:  # noqa: ARG001
+async def view(session: AsyncSession, approval: Approval) -> ApprovalView:
     """What a person needs to know to decide."""
     client = await client_of(session, approval)
     manifest = Manifest.model_validate(client.manifest)

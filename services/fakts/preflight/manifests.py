@@ -1,7 +1,6 @@
 """Reading manifests: what is wrong with one is said in words. Pure.
 
-A logo is an address that is kept and shown as text of the app's own, and never fetched here: the server would reach
-what its clients do not.
+A logo's address is kept and never fetched: the server reaches addresses that the app does not.
 """
 
 from __future__ import annotations

@@ -104,15 +104,20 @@ async def redeem(session: AsyncSession, context: Context, token: str, manifest: 
     """
     await locks.take(session, locks.JOINING)
     row = await _in_force(session, token, manifest)
-    wanted = manifest.model_dump(mode="json")
-    clients = (await session.scalars(select(Client).where(Client.redeem_token_id == row.id))).all()
-    client = next((one for one in clients if one.manifest == wanted), None)
+    client = await session.scalar(
+        select(Client).where(
+            Client.redeem_token_id == row.id,
+            Client.identifier == manifest.identifier,
+            Client.manifest == manifest.model_dump(mode="json"),
+        )
+    )
     if client is not None:
         if client.ended_at is not None:
             raise Forbidden("This app was revoked.")
         await admission.check_offered(session, client, where.address)
         return client
-    if row.uses is not None and len(clients) >= row.uses:
+    used = await session.scalar(select(func.count()).where(Client.redeem_token_id == row.id))
+    if row.uses is not None and (used or 0) >= row.uses:
         raise Forbidden(f"This redeem token was used by as many apps as it may ({row.uses}).")
     user = await session.get_one(User, row.account_id)
     if not user.active:

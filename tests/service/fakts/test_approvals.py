@@ -93,7 +93,7 @@ async def test_a_person_approves_what_they_saw_and_the_code_is_good_once(fakts: 
     async with fakts.context.database.transaction() as session:
         for typed in (started.code, started.code.lower(), started.code.replace("-", ""), f" {started.code} "):
             assert (await approvals.find(session, typed)).id == started.approval.id
-        seen = await approvals.view(session, fakts.context, started.approval)
+        seen = await approvals.view(session, started.approval)
         assert [(need.key, need.optional, need.offered) for need in seen.requirements] == [
             ("probe", False, True),
             ("extra", True, True),
@@ -269,6 +269,17 @@ async def test_administrators_see_what_waits_and_decide_by_code_or_id(fakts: Run
         for what in ("approve", "deny")
     ]
     assert {problem["detail"] for problem in problems} == {approvals.NO_SUCH_CODE}
+
+
+async def test_who_signs_in_with_a_browser_decides_there_and_alone(fakts: RunningFakts) -> None:
+    started = await ask(fakts, Via.REDIRECT, redirect={"redirect_uri": "https://host/back"})
+    listed = (await fakts.ask("GET", "/admin/v1/codes?limit=1000", 200))["items"]
+    assert str(started.approval.id) not in {item["id"] for item in listed}
+    for code in (started.code, str(started.approval.id)):
+        for what in ("approve", "deny"):
+            problem = await fakts.ask("POST", f"/admin/v1/codes/{code}/{what}", 409)
+            assert "their own browser" in problem["detail"]
+    await decide(fakts, started.code, "anne")
 
 
 async def test_attempts_that_are_long_over_are_forgotten_with_the_clients_that_nobody_let_in(
