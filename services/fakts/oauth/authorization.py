@@ -73,14 +73,15 @@ async def begin(
     if following in (Next.SIGN_IN, Next.SIGN_IN_AGAIN):
         again = following is Next.SIGN_IN_AGAIN
         return sign_in(_again(parameters, satisfied=again), again=again, hint=request.args.get("login_hint", ""))
-    if following is Next.GO_BACK and person is not None and consent is not None:
+    assert person is not None  # noqa: S101 - else they would have to sign in
+    if following is Next.GO_BACK and consent is not None:
         organization = None
         if consent.organization_id is not None:
             organization = await session.get(Organization, consent.organization_id)
         return await answer_with_code(
             session, context, client.row, person, organization, asked, scope, authenticated_at=signed_in_at
         )
-    return await _ask(session, context, where, client.row, scope, asked)
+    return await _ask(session, context, where, client.row, scope, asked, person)
 
 
 async def redirect_back(
@@ -163,9 +164,18 @@ async def answer_with_code(
 
 
 async def _ask(
-    session: AsyncSession, context: Context, where: Where, client: Client, scope: str, asked: Mapping[str, Any]
+    session: AsyncSession,
+    context: Context,
+    where: Where,
+    client: Client,
+    scope: str,
+    asked: Mapping[str, Any],
+    person: User,
 ) -> str:
-    """A person decides, on a page; or a rule does, here. Raises TooMany."""
+    """The person decides, on a page; or a rule does, here. Raises TooMany.
+
+    A rule that lets apps act for an account lets in nobody else: who signs in is who is at the browser.
+    """
     context.starts.take(where.address)
     try:
         started = await approvals.ask(
@@ -186,6 +196,9 @@ async def _ask(
         return error_url(asked, "access_denied", refusal.detail)
     if approvals.standing(started.approval, db.now()) is Standing.PENDING:
         return f"/configure/{started.code}"
+    if started.approval.decided_by != person.id:
+        words = f"The rule '{started.approval.rule}' lets this app act for another account than yours."
+        return error_url(asked, "access_denied", words)
     return await redirect_back(session, context, started.approval)
 
 

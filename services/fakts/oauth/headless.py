@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from authlib.consts import default_json_headers
@@ -15,14 +14,13 @@ from libs.common.problems import Conflict, Forbidden
 from services.fakts.models import Mandate
 from services.fakts.oauth import answers, clients, logins
 from services.fakts.oauth.server import Server, refuse, wait
-from services.fakts.preflight import instances, mandates, manifests, patterns, redeem_tokens
+from services.fakts.preflight import instances, mandates, manifests, parameters, patterns, redeem_tokens
 from services.fakts.preflight.admission import not_offered
 from services.fakts.preflight.configuration import configuration
 from services.fakts.where import zone_of
 
 OWN_SERVICE = f"{SERVICE_PREFIX}fakts"
 REDEEM_GRANT = "urn:fakts:grant-type:redeem"
-_KIND = re.compile(r"[a-z_]{1,32}")
 
 
 class _Headless(BaseGrant, TokenEndpointMixin):
@@ -47,10 +45,10 @@ class _Headless(BaseGrant, TokenEndpointMixin):
 
     @property
     def kind(self) -> str:
-        asked = self.request.form.get("requested_client_kind") or "development"
-        if not _KIND.fullmatch(asked):
-            refuse(InvalidRequestError, "requested_client_kind is a word, such as development")
-        return str(asked)
+        try:
+            return parameters.kind(self.request.form.get("requested_client_kind") or None)
+        except parameters.InvalidStart as error:
+            refuse(InvalidRequestError, str(error))
 
 
 class MandateKey(_Headless):

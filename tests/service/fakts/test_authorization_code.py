@@ -20,6 +20,8 @@ from sqlalchemy import update
 from libs.common import db
 from libs.common.directory import key_hash
 from services.fakts.models import AuthorizationCode, BrowserSession
+from services.fakts.preflight.strategies.approve import ApproveAtOnce
+from services.fakts.preflight.strategies.interface import Approve
 from tests.service.fakts.browser import Browser
 from tests.service.fakts.logging_in import bearer, refreshed, refusal, relying_party
 from tests.service.fakts.running import ORIGIN, RunningFakts, shared
@@ -37,8 +39,9 @@ CHALLENGE = urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode
 async def fakts(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningFakts]:
     many: dict[str, Any] = {"token_requests_per_minute": 100_000, "starts_per_minute": 1000}
     async with shared(postgres, tmp_path_factory.mktemp("fakts"), **many) as started:
-        await started.user("jane")
-        await started.ask("PATCH", "/admin/v1/users/jane", 200, json={"password": PASSWORD})
+        for name in ("jane", "paul"):
+            await started.user(name)
+            await started.ask("PATCH", f"/admin/v1/users/{name}", 200, json={"password": PASSWORD})
         await started.organization("lab")
         await started.ask("PUT", "/v1/organizations/lab/members/jane", 201, json={"role": "executor"})
         yield started
@@ -69,8 +72,8 @@ class Site:
     async def ask(self, **more: str | None) -> httpx.Response:
         return await self.browser.get(self.path(**more))
 
-    async def sign_in(self) -> None:
-        await self.browser.sign_in("jane", PASSWORD)
+    async def sign_in(self, name: str = "jane") -> None:
+        await self.browser.sign_in(name, PASSWORD)
 
     async def code(self, **more: str | None) -> str:
         """Through all pages that come, to a code."""
@@ -245,6 +248,29 @@ async def test_a_person_who_declines_is_told_to_the_client(site: Site) -> None:
     await site.browser.get(page)
     returned = back(await site.browser.post(page, decision="deny"))
     assert (returned["error"], returned["state"], returned["iss"]) == ("access_denied", "s t&a=te", ORIGIN)
+
+
+async def test_a_rule_never_signs_somebody_in_as_somebody_else(
+    fakts: RunningFakts, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The strategy that comes with the platform asks the person; one that others add might not."""
+    monkeypatch.setattr(ApproveAtOnce, "decide", lambda strategy, _: Approve("jane"))
+    rule = {"name": "r", "strategy": "approve", "account": "x"}
+    await fakts.ask("PUT", "/admin/v1/rules", 200, json={"rules": [rule]})
+    try:
+        assert (await site.ask()).headers["location"].startswith("/signin")
+        await site.sign_in("paul")
+        refused = back(await site.ask())
+        assert (refused["error"], "another account" in refused["error_description"]) == ("access_denied", True)
+        other = Site(fakts, site.client)
+        await other.sign_in("jane")
+        assert "code" in back(await other.ask())
+        rule = {"name": "no", "strategy": "refuse", "reason": "Not here."}
+        await fakts.ask("PUT", "/admin/v1/rules", 200, json={"rules": [rule]})
+        refused = back(await site.ask())
+        assert (refused["error"], refused["error_description"]) == ("access_denied", "Not here.")
+    finally:
+        await fakts.ask("PUT", "/admin/v1/rules", 200, json={"rules": []})
 
 
 async def test_nobody_is_sent_where_the_client_did_not_register(fakts: RunningFakts, site: Site) -> None:

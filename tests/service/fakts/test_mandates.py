@@ -235,6 +235,9 @@ async def test_a_malformed_manifest_is_refused_in_words(fakts: RunningFakts) -> 
     for manifest, words in cases:
         form = {"grant_type": MANDATE_GRANT, "key": key, "manifest": manifest}
         refusal(await fakts.http.post("/o/token/", data=form), "invalid_request", words)
+    for kind in ("relying_party", "\x00"):
+        form = {**form, "manifest": json.dumps(LEGAL), "requested_client_kind": kind}
+        refusal(await fakts.http.post("/o/token/", data=form), "invalid_request", "requested_client_kind")
 
 
 async def test_a_huge_body_is_refused_at_its_size(fakts: RunningFakts) -> None:
