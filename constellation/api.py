@@ -6,11 +6,8 @@ by page while they are iterated.
 
 from __future__ import annotations
 
-import base64
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,39 +17,24 @@ import httpx
 
 from constellation import push
 from constellation.data import Data
+from constellation.launches import LaunchesApi
 from constellation.push import Pushed, PushFailed, Remote
-from constellation.rest import ANSWER_SECONDS, PAGE, ApiError, Document, Rest, limit, path
+from constellation.rest import ANSWER_SECONDS, PAGE, ApiError, Document, Key, Rest, limit, now, path
+from libs.common.connect import calls
+from libs.common.connect.calls import Answer
+from libs.common.connect.errors import CallFailed
 
 OnLog = Callable[[str], None]
 
 LOG_WAIT_SECONDS = 20.0
-CALL_SECONDS = 300.0
-_CALL_GRACE_SECONDS = 60.0
 _APPEAR_SECONDS = 20.0
 _START_SECONDS = 5.0
 _LOOK_SECONDS = 0.3
 _NO_BUILD, NOTHING_NEW = 1010, 1007
-_UNFINISHED = {"deploying", "rolling_back", "stopping"}
-TEXT, JSON, BINARY = "text/plain", "application/json", "application/octet-stream"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What an algorithm answered."""
-
-    result: Any
-    """A text, bytes, or a JSON value."""
-    kind: str
-    """`text`, `json`, `binary` or `void`."""
-    duration: float
-    """Seconds."""
-    request_id: str
-    stdout: str | None = None
-    """What the algorithm printed, if that was asked for and the key is its owner's."""
-
-
-class Api:
-    """Acts for one API key. Use it as a context, or close it.
+class Api(LaunchesApi):
+    """Acts for one API key or login. Use it as a context, or close it.
 
     Every method raises ApiError.
 
@@ -61,7 +43,7 @@ class Api:
         transport: how requests are carried; the network's by default.
     """
 
-    def __init__(self, url: str, key: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, key: Key, *, transport: httpx.BaseTransport | None = None) -> None:
         self._key = key
         self._rest = Rest(url, key, transport=transport)
         self.data = Data(self._rest)
@@ -129,7 +111,7 @@ class Api:
         content: bytes,
         media_type: str,
         *,
-        seconds: float = CALL_SECONDS,
+        seconds: float = calls.DEFAULT_SECONDS,
         stdout: bool = False,
     ) -> Answer:
         """Call an algorithm. An error of the algorithm has its `kind`.
@@ -139,20 +121,24 @@ class Api:
             media_type: TEXT, JSON or BINARY.
             seconds: for the algorithm's run.
         """
-        where = path("v1", "algo", *reference.removeprefix("algo://").split("/"))
-        options: dict[str, Any] = {"timeout": f"{seconds:g}"} | ({"stdout": "true"} if stdout else {})
-        headers = {"Content-Type": media_type}
-        timeout = limit(seconds + _CALL_GRACE_SECONDS)
         response = self._rest.request(
-            "POST", where, content=content, params=options, headers=headers, timeout=timeout
+            "POST",
+            calls.path(reference),
+            content=content,
+            params=calls.options(seconds, stdout=stdout),
+            headers={"Content-Type": media_type},
+            timeout=limit(seconds + calls.GRACE_SECONDS),
         )
-        return _answer(self._rest.document(response), response.status_code)
+        try:
+            return calls.answer(self._rest.document(response), response.status_code)
+        except CallFailed as error:
+            raise ApiError(str(error), status=error.status, kind=error.kind, trace=error.stack) from None
 
     # Sources and builds
 
     def push(self, folder: Path, owner: str, name: str, *, message: str, seconds: float = 300.0) -> Pushed:
         """Bring a folder's files to the algorithm's repository: see `constellation.push`."""
-        remote = Remote(f"{self._rest.url}{path('git', owner, f'{name}.git')}", self._key)
+        remote = Remote(f"{self._rest.url}{path('git', owner, f'{name}.git')}", now(self._key))
         try:
             return push.push(folder, remote, author=owner, message=message, seconds=seconds)
         except PushFailed as error:
@@ -266,90 +252,38 @@ class Api:
     def revoke_key(self, owner: str, key_id: str, *, organization: bool = False) -> None:
         self._rest.request("DELETE", _keys(owner, organization) + path(key_id))
 
-    # Satellites and launches
+    # Apps
 
-    def satellites(self, search: str | None = None) -> Iterator[Document]:
-        return self._rest.pages("/admin/v1/satellites", {"q": search} if search else None)
+    def apps(self, search: str = "") -> Iterator[Document]:
+        """Apps that were let in, the revoked among them; `search` is a part of an app's or account's name."""
+        return self._rest.pages("/admin/v1/apps", {"q": search} if search else None)
 
-    def satellite(self, satellite_id: str) -> Document:
-        return self._rest.get(_satellite(satellite_id))
+    def waiting_apps(self) -> Iterator[Document]:
+        """Apps that wait for a decision, oldest first."""
+        return self._rest.pages("/admin/v1/codes")
 
-    def satellite_versions(self, satellite_id: str) -> Iterator[Document]:
-        """Newest first."""
-        return self._rest.pages(f"{_satellite(satellite_id)}/versions")
-
-    def create_satellite(self, name: str, algorithms: list[Document]) -> Document:
-        """Args:
-        algorithms: each with `algorithm` (OWNER/NAME/HASH), `vanity_url` and `replicas`.
-        """
-        return self._rest.send("POST", "/admin/v1/satellites", {"name": name, "algorithms": algorithms})
-
-    def change_satellite(self, satellite_id: str, change: Document) -> Document:
-        """Change `name` or `algorithms`. The answer's `running` is what still runs of earlier versions."""
-        return self._rest.send("PUT", _satellite(satellite_id), change)
-
-    def renew_satellite_keys(self, satellite_id: str) -> Document:
-        """A version with the same algorithms that accepts the API keys of today."""
-        return self._rest.send("POST", f"{_satellite(satellite_id)}/versions")
-
-    def remove_satellite(self, satellite_id: str) -> Document:
-        return self._rest.send("DELETE", _satellite(satellite_id))
-
-    def launches(self, satellite_id: str | None = None, search: str | None = None) -> Iterator[Document]:
-        where = "/admin/v1/launches" if satellite_id is None else f"{_satellite(satellite_id)}/launches"
-        return self._rest.pages(where, {"q": search} if search else None)
-
-    def launch(self, launch_id: str) -> Document:
-        return self._rest.get(_launch(launch_id))
-
-    def create_launch(self, satellite_id: str, launch: Document) -> Document:
-        """Args:
-        launch: `name`, and if need be `satellite_version`, `description` and `target`.
-        """
-        return self._rest.send("POST", f"{_satellite(satellite_id)}/launches", launch)
-
-    def change_launch(self, launch_id: str, change: Document) -> Document:
-        return self._rest.send("PATCH", _launch(launch_id), change)
-
-    def remove_launch(self, launch_id: str) -> Document:
-        """Remove the configuration only. The answer's `running` is what still runs."""
-        return self._rest.send("DELETE", _launch(launch_id))
-
-    def order_launch(self, launch_id: str, act: str, body: Document | None = None) -> Document:
-        """Order something of a launch; the answer is the deployment.
+    def approve_app(self, code: str, *, declined: Sequence[str] = (), organization: str | None = None) -> Document:
+        """Let an app in, acting for the key's user.
 
         Args:
-            act: deploy, stop, rollback, promote, pause or resume.
+            code: that the app shows, or the attempt's id.
+            declined: keys of optional requirements that it is not given.
         """
-        return self._rest.send("POST", f"{_launch(launch_id)}/{act}", body or {})
+        body = {"declined": list(declined), "organization": organization}
+        return self._rest.send("POST", path("admin", "v1", "codes", code, "approve"), body)
 
-    def launch_orders(self, launch_id: str) -> Iterator[Document]:
-        """Who ordered what of a launch, newest first."""
-        return self._rest.pages(f"{_launch(launch_id)}/orders")
+    def deny_app(self, code: str, *, reason: str = "") -> Document:
+        return self._rest.send("POST", path("admin", "v1", "codes", code, "deny"), {"reason": reason})
 
-    def deployment(self, deployment_id: str) -> Document:
-        return self._rest.get(path("admin", "v1", "deployments", deployment_id))
+    def revoke_app(self, app_id: str) -> None:
+        self._rest.request("DELETE", path("admin", "v1", "apps", app_id))
 
-    def deployment_events(self, deployment_id: str) -> Iterator[Document]:
-        """Newest first."""
-        return self._rest.pages(path("admin", "v1", "deployments", deployment_id, "events"))
+    def rules(self) -> Document:
+        """The rules of approval, and the names of the strategies that they may use."""
+        return self._rest.get("/admin/v1/rules")
 
-    def follow_deployment(
-        self, deployment_id: str, on_change: Callable[[Document], None], *, seconds: float = 3600.0
-    ) -> Document:
-        """Wait until a launch's deployment is over, and tell of every change meanwhile. Returns it."""
-        end, said = time.monotonic() + seconds, ""
-        while True:
-            found = self.deployment(deployment_id)
-            told = json.dumps([found["state"], found["reason"], found["entries"]])
-            if told != said:
-                on_change(found)
-                said = told
-            if found["state"] not in _UNFINISHED:
-                return found
-            if time.monotonic() >= end:
-                raise ApiError(f"deployment {deployment_id} is {found['state']} after {seconds:g} s; it goes on")
-            time.sleep(_LOOK_SECONDS)
+    def replace_rules(self, rules: Sequence[Any]) -> Document:
+        return self._rest.send("PUT", "/admin/v1/rules", {"rules": list(rules)})
 
     # The platform
 
@@ -377,42 +311,9 @@ class Api:
         )
 
 
-def _satellite(satellite_id: str) -> str:
-    return path("admin", "v1", "satellites", satellite_id)
-
-
-def _launch(launch_id: str) -> str:
-    return path("admin", "v1", "launches", launch_id)
-
-
 def _algorithm(owner: str, name: str) -> str:
     return path("v1", "algorithms", owner, name)
 
 
 def _keys(owner: str, organization: bool) -> str:
     return path("v1", "organizations" if organization else "users", owner, "keys")
-
-
-def _answer(document: Document, status: int) -> Answer:
-    if isinstance(error := document.get("error"), dict):
-        raise ApiError(
-            str(error.get("message", "")),
-            status=status,
-            kind=str(error.get("error_type") or "AlgorithmError"),
-            trace=error.get("stacktrace") or None,
-        )
-    metadata = document.get("metadata") or {}
-    kind = metadata.get("content_type", "json")
-    result = document.get("result")
-    return Answer(
-        result=base64.b64decode(str(result)) if kind == "binary" else result,
-        kind=kind,
-        duration=float(metadata.get("duration", 0.0)),
-        request_id=str(document.get("request_id", "")),
-        stdout=metadata.get("stdout"),
-    )
-
-
-def json_content(value: Any) -> bytes:
-    """A value as the body of a call."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from constellation import rest
+
 MASTER = "refs/heads/master"
 IGNORED = ("__pycache__/", "*.py[cod]", ".venv/", "node_modules/", ".DS_Store")
 """What a plain folder never brings along, besides what its own `.gitignore` names."""
@@ -50,7 +52,7 @@ class Remote:
 
     url: str
     key: str | None = None
-    """An API key. Git gets it in its environment, so it is in no argument, address or file."""
+    """An API key or access token. Git gets it in its environment, so it is in no argument, address or file."""
 
     def configuration(self) -> dict[str, str]:
         settings = {
@@ -60,7 +62,8 @@ class Remote:
         }
         if self.key is not None:
             basic = base64.b64encode(f"x:{self.key}".encode()).decode()
-            settings[f"http.{self.url}.extraHeader"] = f"Authorization: Basic {basic}"
+            authorization = f"Bearer {self.key}" if rest.is_token(self.key) else f"Basic {basic}"
+            settings[f"http.{self.url}.extraHeader"] = f"Authorization: {authorization}"
         return settings
 
 

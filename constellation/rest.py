@@ -1,8 +1,8 @@
-"""Requests to one platform with one API key: authorised, paged, and with one kind of error."""
+"""Requests to one platform with one key or login: authorised, paged, and with one kind of error."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -10,6 +10,9 @@ from urllib.parse import quote
 import httpx
 
 Document = dict[str, Any]
+Key = str | Callable[[str | None], str]
+"""An API key, or what gives an access token that is good now, and another one than a token that was
+refused. What it raises is passed on."""
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
@@ -51,14 +54,16 @@ class Rest:
         transport: how requests are carried; the network's by default.
     """
 
-    def __init__(self, url: str, key: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, key: Key, *, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
-        if not (key.isascii() and key.isprintable() and key.strip()):  # nothing that would quote it may be tried
+        if isinstance(key, str) and not (key.isascii() and key.isprintable() and key.strip()):
+            # Nothing that would quote it may be tried.
             raise ApiError("the API key is empty or has characters that no key has; was it copied whole?")
+
         try:
             self._http = httpx.Client(
                 base_url=self.url,
-                headers={"Authorization": f"Simple {key}"},
+                auth=Authorization(key),
                 timeout=limit(ANSWER_SECONDS),
                 transport=transport,
             )
@@ -125,6 +130,32 @@ class Rest:
         if isinstance(error, httpx.TimeoutException):
             return f"{self.url} did not answer in time"
         return f"{self.url} cannot be reached ({error}); is the platform running there?"
+
+
+def is_token(key: str) -> bool:
+    """It is an access token (a JWT), not an API key."""
+    return key.count(".") == 2
+
+
+def now(key: Key) -> str:
+    """The key itself, or the token of this moment."""
+    return key if isinstance(key, str) else key(None)
+
+
+class Authorization(httpx.Auth):
+    """Shows a key, or a token, which is renewed when it is refused."""
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        whole = isinstance(request.stream, httpx.ByteStream)  # a body that arrives in pieces is sent once
+        shown = now(self._key)
+        request.headers["Authorization"] = f"{'Bearer' if is_token(shown) else 'Simple'} {shown}"
+        response = yield request
+        if response.status_code == 401 and whole and not isinstance(self._key, str):
+            request.headers["Authorization"] = f"Bearer {self._key(shown)}"
+            yield request
 
 
 def path(*parts: str) -> str:

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from constellation.cli import algo, audit, data, key, launch, migrate, org, satellite, serve, up, user, worker
+from constellation.cli import (
+    algo,
+    audit,
+    data,
+    doctor,
+    key,
+    launch,
+    login,
+    migrate,
+    org,
+    satellite,
+    serve,
+    up,
+    user,
+    worker,
+)
+from constellation.cli import app as apps
 
 app = typer.Typer(
     name="constellation",
@@ -16,12 +32,16 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
+app.command("login")(login.login)
+app.command("logout")(login.logout)
+app.add_typer(doctor.app)
 app.add_typer(audit.app)
 for name, group in (
     ("algo", algo),
     ("satellite", satellite),
     ("launch", launch),
     ("data", data),
+    ("app", apps),
     ("worker", worker),
     ("user", user),
     ("org", org),

@@ -237,24 +237,24 @@ def _configured(folder: Path) -> str:
 
 def _input(text: str | None, json_text: str | None, file: Path | None) -> tuple[bytes, str]:
     """The body of a call and its media type."""
-    from constellation import api  # noqa: PLC0415 - only a command that runs needs it
+    from libs.common.connect import calls  # noqa: PLC0415 - only a command that runs needs it
 
     if sum(given is not None for given in (text, json_text, file)) != 1:
         raise Failed("give one input: --text, --json or --file")
     if text is not None:
-        return text.encode(), api.TEXT
+        return text.encode(), calls.TEXT
     if json_text is not None:
         try:
-            return api.json_content(json.loads(json_text)), api.JSON
+            return calls.json_content(json.loads(json_text)), calls.JSON
         except ValueError as error:
             raise Failed(f"--json is not JSON: {error}") from None
     assert file is not None  # noqa: S101 - one of the three is given
-    return file.read_bytes(), {".json": api.JSON, ".txt": api.TEXT}.get(file.suffix.lower(), api.BINARY)
+    return file.read_bytes(), {".json": calls.JSON, ".txt": calls.TEXT}.get(file.suffix.lower(), calls.BINARY)
 
 
 def _bytes(result: Any) -> bytes:
-    from constellation import api  # noqa: PLC0415 - only a command that runs needs it
+    from libs.common.connect import calls  # noqa: PLC0415 - only a command that runs needs it
 
     if isinstance(result, bytes):
         return result
-    return result.encode() if isinstance(result, str) else api.json_content(result)
+    return result.encode() if isinstance(result, str) else calls.json_content(result)

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from constellation.cli import connection
+from constellation.cli import connection, logins
 from constellation.cli.connection import Connection, Failed
 from constellation.cli.output import Output
 
 if TYPE_CHECKING:
     from constellation.api import Api
+    from constellation.rest import Key
 
 Command = Callable[..., None]
 
@@ -66,7 +67,12 @@ class Session:
         """For work on the platform."""
         return self._api(self.connection.administrators_key())
 
-    def _api(self, key: str) -> Api:
+    @property
+    def transport(self) -> Any:
+        """What carries requests; None for the network."""
+        return self._transport
+
+    def _api(self, key: Key) -> Api:
         from constellation.api import Api  # noqa: PLC0415 - only a command that runs needs it
 
         return self._stack.enter_context(Api(self.connection.url, key, transport=self._transport))
@@ -96,8 +102,9 @@ def command(app: typer.Typer, name: str, *, json: bool = True) -> Callable[[Comm
             as_json: bool = False,
             **arguments: Any,
         ) -> None:
-            with _explained(), ExitStack() as stack:
-                found = connection.connect(os.environ, url=url, api_key=api_key, data_dir=data_dir)
+            with explained(), ExitStack() as stack:
+                kept = functools.partial(logins.kept, os.environ, context.obj)
+                found = connection.connect(os.environ, url=url, api_key=api_key, data_dir=data_dir, logins=kept)
                 function(Session(found, Output(as_json=as_json), stack, context.obj), **arguments)
 
         parameters = [*list(own.parameters.values())[1:], *shared]
@@ -113,9 +120,10 @@ def _option(name: str, annotation: Any, *, default: Any = None) -> inspect.Param
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Ends the command with a sentence when something goes wrong."""
     from constellation.rest import ApiError  # noqa: PLC0415 - see above
+    from libs.common.connect.errors import ConnectFailed  # noqa: PLC0415 - see above
 
     try:
         yield
@@ -123,7 +131,7 @@ def _explained() -> Iterator[None]:
         if error.trace:
             Output().note(error.trace.rstrip())
         _fail(f"{error.kind}: {error}" if error.kind else str(error))
-    except Failed as error:
+    except (Failed, ConnectFailed) as error:
         _fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: `| head` is no failure

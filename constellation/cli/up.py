@@ -67,7 +67,8 @@ async def _tell(running: Platform, *, demo: bool) -> None:
     lines = [
         "",
         f"Constellation is ready at {running.url}",
-        f"  sign in, and API keys:  {admin_file} (readable by you alone)",
+        f"  sign in:                {running.url}/signin",
+        f"  password and API keys:  {admin_file} (readable by you alone)",
     ]
     if example:
         key = f'$(python3 -c \'import json;print(json.load(open("{admin_file}"))["api_key"])\')'

@@ -16,9 +16,11 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from libs.common.contracts.identity import FULL_PERMISSIONS, Principal, PrincipalKind
+from libs.common.contracts import scopes
+from libs.common.contracts.identity import Principal, PrincipalKind
 from libs.common.contracts.joining import SERVICE_PREFIX, SERVICE_SCOPE
 from libs.common.directory import Directory, credential
+from libs.common.foreign_tokens import Exchange, ForeignTokens
 from libs.common.problems import Forbidden, Unauthenticated
 
 FetchKeys = Callable[[], Awaitable[dict[str, Any]]]
@@ -80,15 +82,33 @@ class TokenVerifier:
 
 
 class Authenticator:
-    """Turns an `Authorization` header into a principal."""
+    """Turns an `Authorization` header into a principal.
 
-    def __init__(self, verifier: TokenVerifier, directory: Directory, *, refresh: Refresh | None = None) -> None:
+    Args:
+        refresh: catches up with the identity feed.
+        exchange: asks fakts for whom a trusted issuer's token is; None accepts the platform's own tokens only.
+    """
+
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        directory: Directory,
+        *,
+        refresh: Refresh | None = None,
+        exchange: Exchange | None = None,
+    ) -> None:
         self._verifier = verifier
         self._directory = directory
         self._refresh = refresh
+        self.foreign = ForeignTokens(directory, exchange, refresh)
 
     async def authenticate(self, authorization: str | None) -> Principal | None:
-        """The principal, or None when there is no header. Raises Unauthenticated for a bad credential."""
+        """The principal, or None when there is no header.
+
+        Raises:
+            Unauthenticated: the credential is bad.
+            Unavailable: fakts must be asked about it, and does not answer.
+        """
         found = credential(authorization)
         if found is None:
             return None
@@ -96,6 +116,8 @@ class Authenticator:
         principal = None
         if scheme == "key":
             principal = await self.of_key(value)
+        elif scheme == "jwt" and self.foreign.trusts(value):
+            principal = await self.foreign.find(value)
         elif scheme == "jwt" and (claims := await self._verifier.claims(value)) is not None:
             principal = self.of_claims(claims)
         if principal is None:
@@ -110,10 +132,15 @@ class Authenticator:
         return principal
 
     def of_claims(self, claims: dict[str, Any]) -> Principal | None:
-        """Who an access token of this platform is for: a service, or an account."""
-        scopes = str(claims.get("scope", "")).split()
+        """Who an access token of this platform is for: a service, or an account.
+
+        None for a revoked one, and for a token of another kind: an id token has no scope.
+        """
+        if "scope" not in claims or self._directory.revoked(claims):
+            return None
+        given = frozenset(str(claims.get("scope", "")).split())
         subject = str(claims["sub"])
-        if SERVICE_SCOPE in scopes and str(claims.get("client_app", "")).startswith(SERVICE_PREFIX):
+        if SERVICE_SCOPE in given and str(claims.get("client_app", "")).startswith(SERVICE_PREFIX):
             return Principal(
                 kind=PrincipalKind.SERVICE,
                 name=str(claims["client_app"]).removeprefix(SERVICE_PREFIX),
@@ -126,10 +153,11 @@ class Authenticator:
             kind=PrincipalKind.ACCOUNT,
             name=account.name,
             account_id=account.id,
-            staff=account.staff,
+            staff=account.staff and scopes.administers(given),
             session_limit=account.session_limit,
-            permissions=FULL_PERMISSIONS,
+            permissions=scopes.permissions_of(given),
             organizations=account.organizations,
+            scopes=given,
         )
 
 
@@ -160,6 +188,8 @@ async def service_only(principal: Caller) -> Principal:
 async def account_only(principal: Caller) -> Principal:
     if principal.kind is not PrincipalKind.ACCOUNT:
         raise Forbidden("this route is for users")
+    if principal.scopes is not None and not scopes.reads(principal.scopes):
+        raise Forbidden(f"this token may not do this; it needs the scope {scopes.CALL} or {scopes.MANAGE}")
     return principal
 
 
@@ -167,13 +197,19 @@ async def manager_only(principal: Caller) -> Principal:
     """An account that may manage algorithms, or an administrator."""
     await account_only(principal)
     if not (principal.is_admin or principal.permissions.allow_algo_management):
-        raise Forbidden("this key may not manage algorithms; use one that has 'allow_algo_management'")
+        raise Forbidden(
+            f"this token may not manage algorithms; it needs the scope {scopes.MANAGE}"
+            if principal.scopes is not None
+            else "this key may not manage algorithms; use one that has 'allow_algo_management'"
+        )
     return principal
 
 
 async def admin_only(principal: Caller) -> Principal:
     if principal.kind is not PrincipalKind.ACCOUNT or not principal.is_admin:
-        raise Forbidden("this route is for administrators; use an admin key")
+        raise Forbidden(
+            f"this route is for administrators; use an admin key, or a token with the scope {scopes.ADMIN}"
+        )
     return principal
 
 

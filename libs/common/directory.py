@@ -1,17 +1,23 @@
-"""The identity feed as a table in memory: accounts by name, keys by hash. Answers who a raw API key is."""
+"""The identity feed as a table in memory: accounts by name, keys by hash, logins that ended, trusted issuers.
+
+Answers who a raw API key is.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from libs.common.contracts.identity import Account, Key, Principal, PrincipalKind
+from libs.common.contracts.identity import Account, Ended, Key, Principal, PrincipalKind, TrustedIssuer
 
 KEY_PREFIX = "key:"
 ACCOUNT_PREFIX = "account:"
+ENDED_PREFIX = "ended:"
+ISSUER_PREFIX = "issuer:"
 
 
 def key_hash(raw: str) -> str:
@@ -27,6 +33,10 @@ class Directory:
         self.keys: dict[str, Key] = {}
         self.key_ids: dict[UUID, str] = {}
         """The hash of each key, by the key's id."""
+        self.ended: dict[str, Ended] = {}
+        """Logins and clients that were revoked while access tokens of theirs live, by id."""
+        self.issuers: dict[str, TrustedIssuer] = {}
+        """Trusted issuers, by id."""
         self.changes = 0
         """Rises with every change, for caches built on top."""
 
@@ -45,6 +55,22 @@ class Directory:
                 self.accounts.pop(name, None)
             else:
                 self.accounts[name] = Account.model_validate(body)
+        elif key.startswith(ENDED_PREFIX):
+            ended = key[len(ENDED_PREFIX) :]
+            if body is None:
+                self.ended.pop(ended, None)
+            else:
+                self.ended[ended] = Ended.model_validate(body)
+        elif key.startswith(ISSUER_PREFIX):
+            issuer_id = key[len(ISSUER_PREFIX) :]
+            if body is None:
+                self.issuers.pop(issuer_id, None)
+            else:
+                self.issuers[issuer_id] = TrustedIssuer.model_validate(body)
+
+    def revoked(self, claims: Mapping[str, Any]) -> bool:
+        """Did the login or the client of an access token end?"""
+        return claims.get("sid") in self.ended or claims.get("client_id") in self.ended
 
     def principal(self, raw_key: str) -> Principal | None:
         """For whom an API key acts; None for an unknown, revoked or expired one, or an inactive account."""

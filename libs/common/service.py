@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from libs.common.auth import Authenticator, TokenVerifier
 from libs.common.bus import Bus, open_bus
+from libs.common.clients.fakts import FaktsClient
 from libs.common.clients.feeds import FeedClient
 from libs.common.contracts.identity import IDENTITY_FEED
 from libs.common.contracts.joining import SERVICE_PREFIX, Alias
@@ -96,7 +97,12 @@ async def runtime(
         identity = await stack.enter_async_context(
             follow(http, member, "fakts", IDENTITY_FEED, directory.apply, settings)
         )
-        authenticator = Authenticator(TokenVerifier(member.jwks), directory, refresh=identity.refresh)
+        authenticator = Authenticator(
+            TokenVerifier(member.jwks),
+            directory,
+            refresh=identity.refresh,
+            exchange=FaktsClient(http, member).exchange_token,
+        )
         app.state.authenticator = authenticator
         yield Runtime(http, member, directory, identity, authenticator, bus, database)
 

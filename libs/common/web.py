@@ -46,6 +46,7 @@ def create_app(service: str, *, lifespan: Lifespan, routers: Sequence[APIRouter]
 
     `app.state.checks` (name -> coroutine function that raises) decides `/readyz`.
     `app.state.on_drain` holds functions that end what waits for long; the server calls them before it drains.
+    `app.state.render` words problems; a service whose paths want other words puts its own there.
     """
     app = FastAPI(
         title=f"Constellation {service}",
@@ -58,6 +59,7 @@ def create_app(service: str, *, lifespan: Lifespan, routers: Sequence[APIRouter]
     app.state.service = service
     app.state.checks = {}
     app.state.on_drain = []
+    app.state.render = render
     for one in routers:
         app.include_router(one)
     app.include_router(_health())
@@ -114,15 +116,20 @@ def render(path: str, problem: Problem, request_id: str) -> Response:
     return Response(orjson.dumps(document), problem.status, problem.headers, media_type="application/problem+json")
 
 
+def _render(request: Request, problem: Problem) -> Response:
+    answer: Response = request.app.state.render(request.url.path, problem, current_request_id())
+    return answer
+
+
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - registered for it
-    return render(request.url.path, error, current_request_id())
+    return _render(request, error)
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
     parts = [f"{'.'.join(str(p) for p in e['loc'][1:]) or 'body'}: {e['msg']}" for e in error.errors()]
-    return render(request.url.path, Invalid("; ".join(parts) or "invalid request"), current_request_id())
+    return _render(request, Invalid("; ".join(parts) or "invalid request"))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -131,7 +138,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if error.status_code != 404:
         problem = Problem(str(error.detail), code=6001, headers=error.headers)
         problem.status, problem.title = error.status_code, str(error.detail)
-    return render(request.url.path, problem, current_request_id())
+    return _render(request, problem)
 
 
 async def _on_database(request: Request, error: Exception) -> Response:
@@ -139,7 +146,7 @@ async def _on_database(request: Request, error: Exception) -> Response:
         return await _on_fault(request, error)
     log.warning("dependency_unreachable", path=request.url.path, reason=type(error).__name__)
     problem = Unavailable("the database cannot be reached just now; nothing was changed, try again")
-    return render(request.url.path, problem, current_request_id())
+    return _render(request, problem)
 
 
 def _is_outage(error: DBAPIError) -> bool:
@@ -149,7 +156,7 @@ def _is_outage(error: DBAPIError) -> bool:
 async def _on_fault(request: Request, error: Exception) -> Response:
     log.error("request_failed", path=request.url.path, exc_info=error)
     request_id = current_request_id()
-    return render(request.url.path, Problem(f"internal error; quote request id {request_id}"), request_id)
+    return _render(request, Problem(f"internal error; quote request id {request_id}"))
 
 
 def current_request_id() -> str:

@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from uuid import uuid4
 
+import httpx
+from authlib.oauth2 import OAuth2Error
 from fastapi import FastAPI
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,16 +29,21 @@ from libs.common.feed import FeedFollower, FeedPublisher
 from libs.common.loops import running, tasks
 from services.fakts import bootstrap, locks, loops, master_key
 from services.fakts.api import ROUTERS
-from services.fakts.api.discovery import on_refusal
+from services.fakts.api.forms import on_refusal
 from services.fakts.audit import Audit
+from services.fakts.body_limit import BodyLimit
 from services.fakts.context import Context
+from services.fakts.cors import CrossOrigin
 from services.fakts.identity.feed import IdentityFeed
+from services.fakts.identity.foreign import ForeignIssuers
 from services.fakts.identity.passwords import Attempts, Passwords
-from services.fakts.limits import BodyLimit
+from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.models import FeedEntry, FeedVersion, SigningKey
-from services.fakts.oauth.grants import GrantRefused
 from services.fakts.oauth.keys import SigningKeys
+from services.fakts.outgoing import Outgoing
+from services.fakts.pages import providers, routes
+from services.fakts.pages.upstream import Providers
 from services.fakts.settings import FaktsSettings
 
 log = logs.get(__name__)
@@ -53,9 +60,12 @@ def create_app(settings: FaktsSettings, *, bus: Bus | None = None) -> FastAPI:
     Args:
         bus: the bus to announce audit events on; None opens the one of the settings, or leaves them in their table.
     """
-    app = web.create_app(SCHEMA, lifespan=partial(_lifespan, settings=settings, bus=bus), routers=ROUTERS)
-    app.add_exception_handler(GrantRefused, on_refusal)
-    app.user_middleware.append(Middleware(BodyLimit))
+    app = web.create_app(
+        SCHEMA, lifespan=partial(_lifespan, settings=settings, bus=bus), routers=(*ROUTERS, *routes.ROUTERS)
+    )
+    routes.install(app, settings.deployment_name)
+    app.add_exception_handler(OAuth2Error, on_refusal)
+    app.user_middleware += [Middleware(CrossOrigin), Middleware(BodyLimit)]
     return app
 
 
@@ -65,7 +75,8 @@ async def _lifespan(app: FastAPI, *, settings: FaktsSettings, bus: Bus | None) -
         database = Database(settings.database_url.get_secret_value(), SCHEMA)
         stack.push_async_callback(database.close)
         await database.migrate(MIGRATIONS)
-        context = _context(settings, database, await _master_key(database, settings))
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=5.0))
+        context = _context(settings, database, await _master_key(database, settings), Outgoing(http))
         await context.keys.maintain()
         await bootstrap.prepare(context)
 
@@ -73,7 +84,9 @@ async def _lifespan(app: FastAPI, *, settings: FaktsSettings, bus: Bus | None) -
         follower = FeedFollower(IDENTITY_FEED, partial(context.publisher.page, IDENTITY_FEED), directory.apply)
         app.state.context = context
         app.state.database = database
-        app.state.authenticator = Authenticator(context.verifier, directory, refresh=follower.refresh)
+        app.state.authenticator = Authenticator(
+            context.verifier, directory, refresh=follower.refresh, exchange=context.foreign.vouch
+        )
         app.state.checks["database"] = database.ping
         app.state.on_drain.append(context.publisher.release)
 
@@ -99,20 +112,26 @@ async def _lifespan(app: FastAPI, *, settings: FaktsSettings, bus: Bus | None) -
         yield
 
 
-def _context(settings: FaktsSettings, database: Database, master: MasterKey) -> Context:
+def _context(settings: FaktsSettings, database: Database, master: MasterKey, outgoing: Outgoing) -> Context:
     publisher = FeedPublisher(database, FeedVersion, FeedEntry)
     keys = SigningKeys(database, master, settings)
+    feed, audit = IdentityFeed(publisher), Audit(database)
     return Context(
         settings=settings,
         database=database,
         master=master,
         keys=keys,
         publisher=publisher,
-        feed=IdentityFeed(publisher),
-        audit=Audit(database),
+        feed=feed,
+        audit=audit,
         passwords=Passwords(),
         attempts=Attempts(),
+        providers=Providers(providers.load(settings.providers_file) if settings.providers_file else ()),
         verifier=TokenVerifier(keys.jwks),
+        token_requests=Rate(settings.token_requests_per_minute, 60),
+        starts=Rate(settings.starts_per_minute, 60),
+        guesses=Rate(settings.guesses_per_minute, 60),
+        foreign=ForeignIssuers(database, feed, audit, outgoing),
     )
 
 

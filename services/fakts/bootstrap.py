@@ -23,7 +23,7 @@ from services.fakts.identity import accounts, api_keys
 from services.fakts.identity.accounts import Profile
 from services.fakts.identity.api_keys import NewKey
 from services.fakts.models import Account, User
-from services.fakts.preflight import mandates
+from services.fakts.preflight import mandates, rule_list
 
 log = logs.get(__name__)
 
@@ -35,13 +35,16 @@ async def prepare(context: Context) -> None:
     """Do all of it, in one transaction.
 
     Raises:
-        Invalid: the settings name or give the first administrator a name or password that is not legal.
+        Invalid: the settings name or give the first administrator a name or password that is not legal, or a file of
+            rules that holds none.
         OSError: the administrator's credentials cannot be written; nothing was made.
     """
     settings = context.settings
     async with context.database.transaction() as session:
         await locks.take(session, locks.IDENTITY)
         await mandates.ensure_platform(session, settings.join_token.get_secret_value())
+        if settings.rules_file is not None:
+            await rule_list.begin_with(session, settings.rules_file)
         user = await _first_administrator(session)
         if user is None:
             user = await accounts.create(session, context.feed, _name(settings.admin_username), Profile(), staff=True)

@@ -12,11 +12,15 @@ from libs.common.db import Database
 from libs.common.feed import FeedPublisher
 from services.fakts.audit import Audit
 from services.fakts.identity.feed import IdentityFeed
+from services.fakts.identity.foreign import ForeignIssuers
 from services.fakts.identity.passwords import Attempts, Passwords
+from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.oauth.keys import SigningKeys
 from services.fakts.origin import Origin, origin_of
+from services.fakts.pages.upstream import Providers
 from services.fakts.settings import FaktsSettings
+from services.fakts.where import Where, client_address
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,15 @@ class Context:
     audit: Audit
     passwords: Passwords
     attempts: Attempts
+    providers: Providers
     verifier: TokenVerifier
+    token_requests: Rate
+    """By address."""
+    starts: Rate
+    """Of apps that ask to be let in, by address."""
+    guesses: Rate
+    """Of codes and tokens that nobody issued, by address."""
+    foreign: ForeignIssuers
 
     def issuer(self, origin: Origin) -> str:
         """Who tokens say they are from: the public URL, or where there is none the origin that was asked."""
@@ -42,10 +54,29 @@ async def _context(request: Request) -> Context:
     return context
 
 
-async def _origin(request: Request) -> Origin:
+def request_origin(request: Request) -> Origin:
+    """The origin that the request came to. Raises Invalid without a usable `Host` header."""
     context: Context = request.app.state.context
     return origin_of(request.headers.get("host"), request.url.scheme, context.settings.public_url)
 
 
+async def _origin(request: Request) -> Origin:
+    return request_origin(request)
+
+
+def request_where(request: Request) -> Where:
+    """Where the request came from, as far as the edge knows."""
+    context: Context = request.app.state.context
+    peer = request.client.host if request.client else None
+    address = client_address(peer, request.headers.get("x-forwarded-for"), context.settings.trusted_networks)
+    return Where(address)
+
+
+async def _where(request: Request) -> Where:
+    return request_where(request)
+
+
 Ctx = Annotated[Context, Depends(_context)]
 RequestOrigin = Annotated[Origin, Depends(_origin)]
+RequestWhere = Annotated[Where, Depends(_where)]
+"""Where the request came from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ def plain(text: str) -> str:
 
 
 def check_json(value: Any) -> None:
-    """Raises ValueError when a JSON value holds text that is not `plain`, or is nested too deeply."""
+    """Raises ValueError when a JSON value holds text that is not `plain`, no number, or is nested too deeply."""
     level, depth = [value], 0
     while level:
         if depth > _MAX_DEPTH:
@@ -36,6 +37,8 @@ def check_json(value: Any) -> None:
         for one in level:
             if isinstance(one, str):
                 plain(one)
+            elif isinstance(one, float) and not math.isfinite(one):
+                raise ValueError("a number is too large")
             elif isinstance(one, dict):
                 below += [*one.keys(), *one.values()]
             elif isinstance(one, list | tuple):

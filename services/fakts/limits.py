@@ -1,49 +1,55 @@
-"""How much a request may carry."""
+"""How often somebody may do something: counted over a sliding window, in memory.
+
+Each instance of fakts counts for itself, and forgets when it restarts.
+"""
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
 
-from libs.common import web
-from libs.common.problems import TooLarge
-from services.fakts.api.discovery import refusal
-from services.fakts.oauth.discovery import TOKEN_PATH
-from services.fakts.oauth.grants import GrantRefused
-
-MAX_BODY = 256 * 1024
+from libs.common.problems import TooMany
 
 
-class BodyLimit:
-    """Reads each request's body before its route does, and answers 413 in the words of the route's family past the
-    limit. Nothing that fakts is asked is large, so a body is held in memory."""
+class Rate:
+    """At most `allowed` times in `seconds`, per subject such as an address."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(
+        self,
+        allowed: int,
+        seconds: float,
+        *,
+        subjects: int = 100_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._allowed = allowed
+        self._seconds = seconds
+        self._subjects = subjects
+        self._clock = clock
+        self._seen: OrderedDict[str, deque[float]] = OrderedDict()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+    def check(self, subject: str) -> None:
+        """Raises TooMany while the subject has used up what it may."""
+        seen = self._seen.get(subject)
+        if seen is None:
             return
-        body, more = bytearray(), True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > MAX_BODY:
-                await self._refuse(scope, receive, send)
-                return
-        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+        now = self._clock()
+        while seen and seen[0] <= now - self._seconds:
+            seen.popleft()
+        if len(seen) >= self._allowed:
+            wait = max(1, round(seen[0] + self._seconds - now))
+            raise TooMany(f"too many requests; try again in {wait} s", retry_after=wait)
 
-        async def replayed() -> Message:
-            return whole.pop() if whole else await receive()
+    def count(self, subject: str) -> None:
+        """It was done once more."""
+        seen = self._seen.setdefault(subject, deque(maxlen=self._allowed))
+        seen.append(self._clock())
+        self._seen.move_to_end(subject)
+        while len(self._seen) > self._subjects:
+            self._seen.popitem(last=False)
 
-        await self._app(scope, replayed, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        words = f"the body is larger than {MAX_BODY} bytes"
-        if scope["path"] == TOKEN_PATH:
-            await refusal(GrantRefused("invalid_request", words, status=413))(scope, receive, send)
-        else:
-            await web.render(scope["path"], TooLarge(words), web.current_request_id())(scope, receive, send)
+    def take(self, subject: str) -> None:
+        """Check, then count. Raises TooMany."""
+        self.check(subject)
+        self.count(subject)

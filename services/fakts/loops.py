@@ -11,10 +11,10 @@ from libs.common.contracts.joining import Alias, InstanceOffer
 from libs.common.loops import Loop
 from services.fakts import locks
 from services.fakts.context import Context
-from services.fakts.identity import api_keys
-from services.fakts.oauth import clients
-from services.fakts.oauth.grants import OWN_SERVICE
-from services.fakts.preflight import instances
+from services.fakts.identity import api_keys, browser_sessions, invitations
+from services.fakts.oauth import clients, logins
+from services.fakts.oauth.headless import OWN_SERVICE
+from services.fakts.preflight import approvals, instances
 
 _KEYS_EVERY, _PURGE_EVERY = 30.0, 60.0
 
@@ -48,11 +48,16 @@ def purge(context: Context) -> Loop:
 
 
 async def forget(context: Context) -> None:
-    """Forget expired API keys, lapsed instances, and services that did not come back. Idempotent."""
+    """Forget what is over: keys, invitations, sessions, logins, approvals, instances, lost services. Idempotent."""
     async with context.database.transaction() as session:
         await locks.take(session, locks.IDENTITY)
         await api_keys.end_expired(session, context.feed)
+        await context.feed.take_out_ended(session, db.now())
     async with context.database.transaction() as session:
         now = db.now()
         await instances.purge(session, now)
         await clients.purge(session, now)
+        await approvals.purge(session, now)
+        await logins.purge(session, now)
+        await browser_sessions.purge(session, now)
+        await invitations.purge(session, now)

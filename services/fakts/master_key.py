@@ -7,6 +7,7 @@ import binascii
 import os
 import secrets
 from pathlib import Path
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -45,6 +46,15 @@ class MasterKey:
     def secrets_key(self) -> str:
         """What the registry encrypts the secrets of algorithms with. 32 bytes in URL-safe base64."""
         return _text(self._derive("secrets of algorithms"))
+
+    def client_secret(self, client_id: UUID) -> str:
+        """The secret of an app that speaks version 1 of the Fakts protocol. It is told again at every claim, so it is
+        derived, and the app's row holds its digest."""
+        return _text(self._derive(f"client secret {client_id}")).rstrip("=")
+
+    def claim_token(self, client_id: UUID) -> str:
+        """The token with which such an app claims its configuration, at every start."""
+        return _text(self._derive(f"claim token {client_id}")).rstrip("=")
 
     def seal(self, data: bytes, *, name: str) -> bytes:
         """Encrypt. What is sealed under one name does not open under another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from libs.common.settings import ServiceSettings
+from services.fakts import where
 
 MIN_JOIN_TOKEN = 16
 
@@ -43,7 +45,31 @@ class FaktsSettings(ServiceSettings):
     admin_recover: bool = False
     """Start once with this to give the first administrator a new password and new keys; the old ones end."""
 
+    rules_file: Path | None = None
+    """JSON: who may approve which app, as in `PUT /admin/v1/rules`. Read while there are no rules yet."""
+    code_seconds: int = Field(default=900, ge=1, le=900)
+    """How long an app's code may wait for a person, at most. Apps ask for less."""
+    starts_per_minute: int = Field(default=30, ge=1)
+    """How often apps at one address may ask to be let in."""
+    guesses_per_minute: int = Field(default=20, ge=1)
+    """How many codes and tokens that nobody issued one address may try."""
+    trusted_proxies: str = "127.0.0.0/8,::1/128"
+    """Networks of the gateways, whose word on the address of a client is taken; commas between them."""
+    providers_file: Path | None = None
+    """Upstream OpenID Connect providers that people may sign in with; TOML or JSON, readable by its owner only."""
+
     access_token_seconds: int = Field(default=3600, ge=60, le=86_400)
+    refresh_token_seconds: int = Field(default=30 * 86_400, ge=60)
+    """How long a refresh token is good that nobody uses."""
+    login_seconds: int = Field(default=180 * 86_400, ge=60)
+    """How long an app stays logged in by refreshing."""
+    refresh_grace_seconds: float = Field(default=60.0, ge=0, le=3600)
+    """How long a spent refresh token is good once more: processes that share one refresh at the same time."""
+    authorization_code_seconds: int = Field(default=60, ge=10, le=600)
+    device_interval_seconds: int = Field(default=5, ge=1, le=60)
+    """How often an app may ask whether it was approved."""
+    token_requests_per_minute: int = Field(default=240, ge=1)
+    """From one address, at the token endpoint."""
     lease_seconds: float = Field(default=15.0, ge=0.5, le=300)
     """How long an instance is in answers after it last offered itself."""
     signing_key_seconds: float = Field(default=90 * 86_400, ge=3600)
@@ -53,7 +79,17 @@ class FaktsSettings(ServiceSettings):
     signing_key_grace_seconds: float = Field(default=3600, ge=0)
     """How long a key is published after the last token that it signed has expired."""
 
-    @field_validator("bus_url", "blob_url", "public_url", "master_key", "admin_password", "admin_file", mode="before")
+    @field_validator(
+        "bus_url",
+        "blob_url",
+        "public_url",
+        "master_key",
+        "admin_password",
+        "admin_file",
+        "rules_file",
+        "providers_file",
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return value or None
@@ -64,6 +100,19 @@ class FaktsSettings(ServiceSettings):
         if len(token.get_secret_value()) < MIN_JOIN_TOKEN:
             raise ValueError(f"CONSTELLATION_JOIN_TOKEN must have at least {MIN_JOIN_TOKEN} characters")
         return token
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        try:
+            where.networks(text)
+        except ValueError as error:
+            raise ValueError(f"CONSTELLATION_TRUSTED_PROXIES: {error}") from None
+        return text
+
+    @cached_property
+    def trusted_networks(self) -> tuple[where.Network, ...]:
+        return where.networks(self.trusted_proxies)
 
     @field_validator("public_url")
     @classmethod

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from libs.common.contracts.identity import PrincipalKind
 from libs.common.contracts.launches import VANITY
 from libs.common.contracts.references import LATEST, LATEST_PRIVATE, InvalidReference, Reference, parse
 from libs.common.contracts.runner import CALL_PATH, FLAG_RAW, FLAG_STDOUT, FLAG_TRACE, FLAGS
+from libs.common.contracts.scopes import CALL
 from libs.common.problems import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, UnsupportedMedia
+from services.gateway import browsers
 from services.gateway.callers import Caller, Callers
 from services.gateway.clock import Clock
 from services.gateway.launched import Entry, Launches
@@ -220,22 +222,13 @@ def _check_caller(caller: Caller, headers: Headers) -> None:
     if principal.kind is not PrincipalKind.ACCOUNT:
         raise Forbidden("services do not call algorithms")
     if not (principal.permissions.allow_algo or principal.admin_key):
-        raise Forbidden("this key may not call algorithms; use one that has 'allow_algo'")
-    origin = headers.get(b"origin")
-    if origin is None:
-        return
-    if not principal.permissions.allow_web_algo:
-        raise Forbidden("this key may not call algorithms from a browser; use one that has 'allow_web_algo'")
-    wanted = principal.permissions.referer_host
-    if wanted and wanted.lower() not in (_host(origin), _host(headers.get(b"referer", b""))):
-        raise Forbidden("this key may not call algorithms from this web site")
-
-
-def _host(url: bytes) -> str:
-    try:
-        return (urlsplit(url.decode("latin-1")).hostname or "").lower()
-    except ValueError:
-        return ""
+        raise Forbidden(
+            f"this token may not call algorithms; it needs the scope {CALL}"
+            if principal.scopes is not None
+            else "this key may not call algorithms; use one that has 'allow_algo'"
+        )
+    if (origin := headers.get(b"origin")) is not None:
+        browsers.check(principal.permissions, origin, headers.get(b"referer", b""))
 
 
 def is_call(target: bytes) -> bool:

@@ -1,5 +1,5 @@
-"""What the gateway answers through its application beside hosted data: the front page, browsers' questions before
-calls, and, for every other path, the edge."""
+"""What the gateway answers through its application beside hosted data: the front page, and, for every other path, the
+edge."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from libs.common import web
 from libs.common.auth import public
 from libs.common.problems import Problem
+from services.gateway import browsers
 from services.gateway.gateway import Gateway
 
 routes = web.router(public)
@@ -18,7 +19,6 @@ everything_else = web.router(public)
 """Included last: it takes every path."""
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_PREFLIGHT_SECONDS = 600
 _NOT_OPTIONS = [method for method in METHODS if method != "OPTIONS"]
 _LINKS = {
     "health": "/healthz",
@@ -54,15 +54,8 @@ async def front_page(request: Request) -> Any:
 @routes.options("/v1/algo/{reference:path}")
 @routes.options("/launches/{launch_id}/v1/algo/{reference:path}")
 async def preflight(request: Request, reference: str) -> Response:  # noqa: ARG001 - the path names it
-    """A browser asks whether it may call. Whether the key allows it is decided when it does (Fetch, 4.8)."""
-    headers = {
-        "access-control-allow-origin": request.headers.get("origin", "*"),
-        "access-control-allow-methods": "POST",
-        "access-control-allow-headers": "authorization, content-type",
-        "access-control-max-age": str(_PREFLIGHT_SECONDS),
-        "vary": "origin",
-    }
-    return Response(status_code=204, headers=headers)
+    """Who asks so from no web page is told the same (`browsers.py`)."""
+    return Response(status_code=204, headers=browsers.preflight_headers("*", "POST"))
 
 
 @routes.api_route("/v1/algo/{reference:path}", methods=_NOT_OPTIONS)

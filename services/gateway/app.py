@@ -9,10 +9,12 @@ from functools import partial
 import httpx
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
+from starlette.middleware import Middleware
 
 from libs.common import web
 from libs.common.bus import Bus
 from services.gateway import api
+from services.gateway.browsers import CrossOrigin
 from services.gateway.data import api as data
 from services.gateway.gateway import Gateway
 from services.gateway.settings import GatewaySettings
@@ -27,6 +29,7 @@ def create_app(settings: GatewaySettings, *, bus: Bus | None = None) -> FastAPI:
     lifespan = partial(_lifespan, settings=settings, bus=bus)
     app = web.create_app("gateway", lifespan=lifespan, routers=[api.routes, data.routes])
     app.include_router(api.everything_else)
+    app.user_middleware.append(Middleware(CrossOrigin))
     return app
 
 

@@ -305,6 +305,7 @@ class Call:
             depth=claims.depth + 1 if claims is not None else 1,
             expires=int(time.time() + seconds + self._calls.grace) + 1,
             algorithm=algorithm.id_text,
+            data=caller.data,
             may_chain=algorithm.pipeline_enabled,
         )
         return f"{CALLER}: {token}\r\n"

@@ -39,6 +39,8 @@ class CallClaims:
     """Unix time in seconds."""
     algorithm: str
     """Id of the algorithm that holds this token."""
+    data: str = ""
+    """What the account's credential allows with its data, where that is no key: `r`, `rw` or nothing."""
     may_chain: bool = True
     """It may call algorithms."""
 
@@ -66,6 +68,7 @@ class CallTokens:
         depth: int,
         expires: int,
         algorithm: str,
+        data: str,
         may_chain: bool = True,
     ) -> str:
         """A token with these claims (see CallClaims)."""
@@ -77,6 +80,7 @@ class CallTokens:
             "d": depth,
             "e": expires,
             "s": algorithm,
+            "v": data,
             "w": may_chain,
         }
         body = _encode(orjson.dumps(claims))
@@ -103,6 +107,7 @@ class CallTokens:
             depth=members["d"],
             expires=members["e"],
             algorithm=members["s"],
+            data=members["v"],
             may_chain=members["w"],
         )
         if claims.expires <= now:

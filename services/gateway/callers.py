@@ -17,7 +17,7 @@ import orjson
 from joserfc.util import urlsafe_b64decode
 
 from libs.common.auth import Authenticator
-from libs.common.contracts.identity import FULL_PERMISSIONS, Principal, PrincipalKind
+from libs.common.contracts.identity import Permissions, Principal, PrincipalKind
 from libs.common.directory import Directory, credential, key_hash
 from libs.common.problems import Unauthenticated, Unavailable
 from services.gateway.call_tokens import PREFIX, CallClaims, CallTokens, InvalidCallToken
@@ -34,7 +34,7 @@ Confirm = Callable[[], Awaitable[bool]]
 class Caller:
     """What a call needs to know of who makes it. One per credential."""
 
-    __slots__ = ("acl", "claims", "expires", "key_id", "name", "principal")
+    __slots__ = ("acl", "claims", "data", "expires", "key_id", "name", "principal")
 
     def __init__(
         self, principal: Principal, *, expires: float | None = None, claims: CallClaims | None = None
@@ -46,8 +46,11 @@ class Caller:
         """Unix time after which the credential must be checked anew."""
         self.claims = claims
         """Of the call token, when an algorithm calls for its caller."""
+        permissions = principal.permissions
+        self.data = "rw" if permissions.allow_data_write else "r" if permissions.allow_data else ""
+        """What the credential allows with data, as call tokens say it."""
         # A chained call is made by an algorithm that the key's holder was allowed to call.
-        entries = (EVERYTHING,) if claims else principal.permissions.algo_acl
+        entries = (EVERYTHING,) if claims else permissions.algo_acl
         self.acl = None if EVERYTHING in entries else frozenset(entries)
         """None when every algorithm may be called."""
 
@@ -94,6 +97,8 @@ class Callers:
             return self._of_call_token(value)
         if scheme == "key" and (principal := self._directory.principal(value)) is not None:
             return Caller(principal, expires=self._key_expiry(value))
+        if scheme == "jwt" and (known := self._authenticator.foreign.at_hand(value)) is not None:
+            return Caller(known.principal, expires=known.expires)
         if scheme == "jwt" and (claims := self._claims.get(_digest(value))) is not None:
             principal = self._authenticator.of_claims(dict(claims))
             if principal is not None and claims["exp"] > time.time():
@@ -101,7 +106,12 @@ class Callers:
         return None
 
     async def find(self, authorization: bytes) -> Caller:
-        """The caller. Raises Unauthenticated, or Unavailable while this gateway knows no identities yet."""
+        """The caller.
+
+        Raises:
+            Unauthenticated: the credential is not good.
+            Unavailable: this gateway knows no identities yet, or cannot ask about a trusted issuer's token.
+        """
         caller = self.at_hand(authorization)
         if caller is not None:
             return caller
@@ -137,8 +147,8 @@ class Callers:
         except InvalidCallToken as error:
             raise Unauthenticated(str(error)) from None
         account = self._directory.accounts.get(claims.account)
-        revoked = claims.key and UUID(claims.key) not in self._directory.key_ids
-        if account is None or not account.active or revoked:
+        held = self._held(claims)
+        if account is None or not account.active or held is None:
             raise Unauthenticated(UNKNOWN)
         principal = Principal(
             kind=PrincipalKind.ALGORITHM,
@@ -146,17 +156,31 @@ class Callers:
             account_id=account.id,
             key_id=UUID(claims.key) if claims.key else None,
             session_limit=account.session_limit,
-            permissions=FULL_PERMISSIONS,
+            permissions=Permissions(
+                allow_algo=True, allow_data=held.allow_data, allow_data_write=held.allow_data_write
+            ),
             organizations=account.organizations,
         )
         return Caller(principal, claims=claims)
 
+    def _held(self, claims: CallClaims) -> Permissions | None:
+        """What the first caller's credential allows: its key as it is now, which an algorithm is no way around.
+
+        None for a key that was revoked.
+        """
+        if not claims.key:
+            return Permissions(allow_data="r" in claims.data, allow_data_write="w" in claims.data)
+        digest = self._directory.key_ids.get(UUID(claims.key))
+        return self._directory.keys[digest].permissions if digest is not None else None
+
     async def _of_token(self, token: str, authorization: bytes) -> Caller | None:
-        """An access token that was not seen before: verify its signature, remember its claims."""
+        """An access token that was not seen before: verify it, and remember what it says."""
         try:
             principal = await self._authenticator.authenticate(authorization.decode("latin-1"))
         except Unauthenticated:
             return None
+        if self._authenticator.foreign.trusts(token):  # whose claims are not the platform's
+            return self.at_hand(authorization)
         claims: dict[str, Any] = orjson.loads(urlsafe_b64decode(token.split(".")[1].encode()))
         if principal is None or claims["exp"] <= time.time():
             return None

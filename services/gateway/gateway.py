@@ -13,6 +13,7 @@ from libs.common import logs
 from libs.common.auth import Authenticator, TokenVerifier
 from libs.common.bus import Bus
 from libs.common.clients.deployer import DeployerClient
+from libs.common.clients.fakts import FaktsClient
 from libs.common.clients.feeds import FeedClient
 from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.identity import IDENTITY_FEED
@@ -108,7 +109,12 @@ class Gateway:
             catalog, _ = await asyncio.gather(confirm_catalog(), confirm_launched())
             return catalog
 
-        self.authenticator = Authenticator(TokenVerifier(self.entry.jwks), self.directory, refresh=confirm_identity)
+        self.authenticator = Authenticator(
+            TokenVerifier(self.entry.jwks),
+            self.directory,
+            refresh=confirm_identity,
+            exchange=FaktsClient(http, member).exchange_token,
+        )
         self.callers = Callers(self.directory, self.authenticator, confirm_identity)
         self.records = Records(settings.record_backlog, self.entry.instance_id)
         self.calls = Calls(
@@ -119,7 +125,7 @@ class Gateway:
             spawn=self._background.spawn,
             record=self.records.add,
         )
-        self.visitors = Visitors(self.callers, self.directory, self.table)
+        self.visitors = Visitors(self.callers, self.table)
         self.data = HostedData(settings, self.calls)
         self.demand = DemandReporter(self.pools, DeployerClient(http, member).report_demand, self.entry.instance_id)
         self.edge = Edge(

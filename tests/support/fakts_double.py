@@ -33,7 +33,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from libs.common.contracts.feeds import FeedChange, FeedPage
-from libs.common.contracts.identity import FULL_PERMISSIONS, Account, AccountKind, Key, Permissions, Role
+from libs.common.contracts.identity import (
+    FULL_PERMISSIONS,
+    Account,
+    AccountKind,
+    Key,
+    Permissions,
+    Role,
+    TrustedIssuer,
+    Vouched,
+)
 from libs.common.contracts.joining import (
     MANDATE_GRANT,
     SERVICE_PREFIX,
@@ -48,7 +57,7 @@ from libs.common.contracts.joining import (
     SelfDescription,
     ServiceConfiguration,
 )
-from libs.common.directory import ACCOUNT_PREFIX, KEY_PREFIX, key_hash
+from libs.common.directory import ACCOUNT_PREFIX, ISSUER_PREFIX, KEY_PREFIX, key_hash
 from tests.support.serving import serving
 
 LEASE_SECONDS = 15.0
@@ -75,6 +84,10 @@ class FaktsDouble:
         self._offered: dict[str, tuple[Instance, ...]] = {}
         self._configurations: dict[str, ServiceConfiguration] = {}
         self._passwords: dict[str, str] = {}
+        self.vouched: dict[str, Vouched] = {}
+        """What is answered about trusted issuers' tokens; all others are refused."""
+        self.exchanged = 0
+        """Questions about such tokens."""
         self._epoch = str(uuid4())
         self._version = 0
         self._entries: dict[str, tuple[int, dict[str, Any] | None]] = {}
@@ -88,6 +101,7 @@ class FaktsDouble:
                 Route("/lok/f/instances/{id}", self._leave, methods=["DELETE"]),
                 Route("/internal/feeds/identity", self._feed),
                 Route("/internal/passwords/verify", self._verify, methods=["POST"]),
+                Route("/internal/tokens/exchange", self._exchange, methods=["POST"]),
                 Route("/healthz", self._healthz),
             ]
         )
@@ -166,6 +180,21 @@ class FaktsDouble:
     def revoke_key(self, raw: str) -> None:
         self._publish(KEY_PREFIX + key_hash(raw), None)
 
+    def trust(self, issuer: str) -> TrustedIssuer:
+        """Trust an issuer, from now on."""
+        trusted = TrustedIssuer(id=uuid4(), issuer=issuer)
+        self._publish(f"{ISSUER_PREFIX}{trusted.id}", trusted.model_dump(mode="json"))
+        return trusted
+
+    def distrust(self, trusted: TrustedIssuer) -> None:
+        self._publish(f"{ISSUER_PREFIX}{trusted.id}", None)
+
+    def foreign_token(self, trusted: TrustedIssuer, account: Account, *, seconds: float = 600, **claims: Any) -> str:
+        """A token of that issuer that is found to be for the account."""
+        token = self._sign(**{"iss": trusted.issuer, "sub": "x", **claims})
+        self.vouched[token] = Vouched(issuer_id=trusted.id, account=account, expires=time.time() + seconds)
+        return token
+
     def service_token(self, service: str, *, instance: str | None = None) -> str:
         """What a service of the platform sends."""
         return self._sign(
@@ -175,10 +204,10 @@ class FaktsDouble:
             scope=SERVICE_SCOPE,
         )
 
-    def user_token(self, name: str) -> str:
-        """What a person who signed in sends."""
+    def user_token(self, name: str, scope: str = "openid algo:call algo:manage data:write") -> str:
+        """What an app sends that a person signed in to."""
         account = self.accounts[name]
-        return self._sign(sub=str(account.id), preferred_username=name, client_app="console", scope="openid")
+        return self._sign(sub=str(account.id), preferred_username=name, client_app="console", scope=scope)
 
     # The protocol
 
@@ -246,6 +275,16 @@ class FaktsDouble:
         if account is None or not right or not account.active:
             return _problem(401, "wrong user name or password")
         return JSONResponse(account.model_dump(mode="json"))
+
+    async def _exchange(self, request: Request) -> Response:
+        claims = self._claims(request)
+        if claims is None or claims.get("scope") != SERVICE_SCOPE:
+            return _problem(403, "this route is for services of the platform")
+        self.exchanged += 1
+        vouched = self.vouched.get((await request.json())["token"])
+        if vouched is None:
+            return _problem(401, "the token is not good")
+        return JSONResponse(vouched.model_dump(mode="json"))
 
     async def _feed(self, request: Request) -> Response:
         claims = self._claims(request)

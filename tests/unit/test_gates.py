@@ -19,9 +19,29 @@ PUBLIC = {
         ("GET", "/.well-known/openid-configuration"),
         ("GET", "/.well-known/oauth-authorization-server"),
         ("GET", "/o/jwks/"),
+        ("POST", "/o/token"),
         ("POST", "/o/token/"),
-        ("POST", "/lok/f/report/"),
-    },
+        ("POST", "/o/revoke/"),
+        ("POST", "/o/introspect/"),
+        ("GET", "/o/authorize"),
+        ("GET", "/o/authorize/"),
+        ("GET", "/o/userinfo/"),
+        ("POST", "/o/userinfo/"),
+        ("POST", "/o/app-authorization"),
+        ("POST", "/o/app-authorization/"),
+    }
+    | {
+        ("POST", f"/lok/f/{name}{slash}")
+        for name in ("start", "challenge", "claim", "redeem", "retrieve", "report")
+        for slash in ("", "/")
+    }
+    | {("GET", path) for path in ("/configure", "/configure/", "/configure/{code}", "/configure/static/{name}")}
+    | {("POST", "/configure"), ("POST", "/configure/{code}")}
+    | {("GET", "/signin"), ("POST", "/signin"), ("POST", "/signout")}
+    | {("GET", "/signin/password"), ("POST", "/signin/password")}
+    | {("GET", "/signin/with/{provider}"), ("GET", "/signin/with/{provider}/callback")}
+    | {("GET", "/apps"), ("POST", "/apps/{client_id}/revoke")}
+    | {("POST", "/apps/browsers/end"), ("POST", "/apps/browsers/end-others")},
     "registry": HEALTH
     | {
         ("GET", "/git/{owner}/{repository}/info/refs"),
@@ -40,8 +60,9 @@ PUBLIC = {
         for path in ("/v1/algo/{reference:path}", "/launches/{launch_id}/v1/algo/{reference:path}", "/{path:path}")
     },
 }
-"""Some of these ask for a credential in their own way: the report (apps are no principals), git (a password, so that
-git asks for it), calls and data (their error envelope), and what the edge passes on meets its service's gate."""
+"""Some of these ask for a credential in their own way: the report (apps are no principals), pages (a cookie, and the
+sign-in page where there is none), git (a password, so that git asks for it), calls and data (their error envelope),
+and what the edge passes on meets its service's gate."""
 
 
 @pytest.mark.parametrize("name", services.NAMES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from libs.common.clients.base import ServiceClient
-from libs.common.contracts.identity import Account
+from libs.common.contracts.identity import Account, Vouched
 from libs.common.problems import Unauthenticated
 
 
@@ -25,3 +25,13 @@ class FaktsClient(ServiceClient):
         except Unauthenticated:
             return None
         return Account.model_validate_json(answer.content)
+
+    async def exchange_token(self, token: str) -> Vouched:
+        """For whom a trusted issuer's token is; a user that is not known yet is made.
+
+        Raises:
+            problems.Unauthenticated: it is not good, with the reason.
+            problems.Unavailable
+        """
+        answer = await self._ask("POST", "/internal/tokens/exchange", json={"token": token})
+        return Vouched.model_validate_json(answer.content)

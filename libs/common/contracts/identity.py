@@ -7,6 +7,8 @@ Feed entries:
 
 * ``account:<name>`` holds an :class:`Account` (a user or an organization).
 * ``key:<sha256 hex of the API key>`` holds a :class:`Key`. A revoked key has no entry.
+* ``ended:<id>`` holds an :class:`Ended`: access tokens whose `sid` or `client_id` is the id are refused.
+* ``issuer:<id>`` holds a :class:`TrustedIssuer`. One that is no longer trusted has no entry.
 """
 
 from __future__ import annotations
@@ -76,6 +78,30 @@ class Key(Wire):
     expires_at: AwareDatetime | None = None
 
 
+class Ended(Wire):
+    """A login or a client was revoked before its access tokens expired."""
+
+    until: AwareDatetime
+    """No access token of it lives longer; then the entry goes."""
+
+
+class TrustedIssuer(Wire):
+    """A provider outside of the platform whose own tokens are accepted."""
+
+    id: UUID
+    issuer: str
+    """Claim `iss` of its tokens."""
+
+
+class Vouched(Wire):
+    """What fakts found a trusted issuer's token to say."""
+
+    issuer_id: UUID
+    account: Account
+    expires: float
+    """Unix time in seconds."""
+
+
 class PrincipalKind(StrEnum):
     ACCOUNT = "account"
     SERVICE = "service"
@@ -100,6 +126,8 @@ class Principal:
     session_limit: int = 80
     permissions: Permissions = field(default_factory=Permissions)
     organizations: Mapping[str, Role] = field(default_factory=dict)
+    scopes: frozenset[str] | None = None
+    """Of the access token, beyond which it does not go; None for every other credential."""
 
     @property
     def is_service(self) -> bool:
@@ -107,7 +135,7 @@ class Principal:
 
     @property
     def is_admin(self) -> bool:
-        """May use administrators' routes: an admin key, or a signed-in administrator."""
+        """May use administrators' routes: an admin key, or an administrator who signed in or let an app do this."""
         return self.admin_key or (self.staff and self.key_id is None)
 
     def belongs_to(self, owner: str) -> bool:

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from services.fakts.api import admin, admin_services, discovery, internal, joining, keys, organizations, users
+from services.fakts.api import (
+    admin,
+    admin_clients,
+    admin_codes,
+    admin_redeem_tokens,
+    admin_rules,
+    admin_services,
+    app_authorization,
+    discovery,
+    internal,
+    invitations,
+    issuers,
+    joining,
+    keys,
+    oauth,
+    organizations,
+    protocol_one,
+    users,
+)
 
 ROUTERS = (
     discovery.router,
+    app_authorization.router,
+    protocol_one.router,
+    oauth.router,
     joining.leases,
     joining.reports,
     users.administration,
@@ -13,10 +34,17 @@ ROUTERS = (
     organizations.administration,
     organizations.insiders,
     organizations.owners,
+    invitations.administration,
+    invitations.members,
     keys.readers,
     keys.writers,
-    keys.importers,
+    keys.administration,
     admin.router,
+    admin_clients.router,
     admin_services.router,
+    admin_codes.router,
+    admin_rules.router,
+    admin_redeem_tokens.router,
+    issuers.router,
     internal.router,
 )

@@ -13,11 +13,11 @@ from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.problems import NotFound
 from services.fakts import locks
-from services.fakts.api.keys import KeyLabel, LegalPermissions, render
+from services.fakts.api.keys import KeyChangeBody, KeyLabel, LegalPermissions, render
 from services.fakts.api.paging import CursorPage, cursored
 from services.fakts.context import Ctx
 from services.fakts.fields import Expiry
-from services.fakts.identity import accounts, api_keys, organizations
+from services.fakts.identity import accounts, api_keys, browser_sessions, organizations
 from services.fakts.identity.api_keys import NewKey
 from services.fakts.models import Account, Organization, User
 
@@ -54,6 +54,7 @@ async def change_user(name: str, body: UserChange, session: Session, context: Ct
     user = await accounts.get(session, name)
     if hashed is not None:
         user.password_hash = hashed
+        await browser_sessions.end_all(session, user)
     if body.session_limit is not None:
         await accounts.set_session_limit(session, context.feed, user, body.session_limit)
     if body.staff is not None:
@@ -86,10 +87,22 @@ async def create_key(body: NewKeyBody, session: Session, context: Ctx, caller: C
     await locks.take(session, locks.IDENTITY)
     owner = await _account(session, body.owner)
     new = NewKey(label=body.label, admin=body.admin, permissions=body.permissions, expires_at=body.expires_at)
-    row, raw = await api_keys.create(session, context.feed, owner, new, within=caller.key_id)
+    row, raw = await api_keys.create(session, context.feed, owner, new, within=caller)
     subject = f"{owner.name}/{row.label}/{row.id}"
     await context.audit.record(session, actor=caller.name, action="key.create", subject=subject)
     return {**render(row, owner.name, raw), "key": raw}
+
+
+@router.patch("/keys/{key_id}")
+async def change_key(
+    key_id: UUID, body: KeyChangeBody, session: Session, context: Ctx, caller: Caller
+) -> dict[str, Any]:
+    await locks.take(session, locks.IDENTITY)
+    row, owner = await api_keys.get(session, key_id)
+    await api_keys.change(session, context.feed, row, owner, body.change(), within=caller)
+    subject = f"{owner.name}/{row.label}/{row.id}"
+    await context.audit.record(session, actor=caller.name, action="key.change", subject=subject)
+    return render(row, owner.name)
 
 
 @router.delete("/keys/{key_id}", status_code=204)

@@ -19,6 +19,7 @@ from services.fakts.api.paging import CursorPage, cursored
 from services.fakts.context import Ctx
 from services.fakts.fields import Expiry, Label, Plain
 from services.fakts.models import Instance, Mandate
+from services.fakts.oauth import logins
 from services.fakts.preflight import instances, mandates
 from services.fakts.preflight.mandates import NewMandate
 
@@ -133,7 +134,9 @@ async def create_mandate(
 @router.delete("/mandates/{mandate_id}", status_code=204)
 async def revoke_mandate(mandate_id: UUID, session: Session, context: Ctx, caller: Caller) -> Response:
     await locks.take(session, locks.JOINING)
-    await mandates.revoke(session, await mandates.get(session, mandate_id))
+    row = await mandates.get(session, mandate_id)
+    await mandates.revoke(session, row)
+    await logins.end_of_mandate(session, context, row.id)
     await context.audit.record(session, actor=caller.name, action="mandate.revoke", subject=str(mandate_id))
     return Response(status_code=204)
 

@@ -10,12 +10,11 @@ from pydantic import BaseModel, Field, SecretStr
 from libs.common import web
 from libs.common.auth import service_only
 from libs.common.contracts.feeds import FeedPage
-from libs.common.contracts.identity import IDENTITY_FEED, Account
+from libs.common.contracts.identity import IDENTITY_FEED, Account, Vouched
 from libs.common.feed import MAX_WAIT
-from libs.common.problems import Unauthenticated
 from services.fakts.context import Ctx
 from services.fakts.fields import Plain
-from services.fakts.identity import accounts
+from services.fakts.identity import sign_in
 from services.fakts.identity.feed import account_body
 from services.fakts.identity.passwords import MAX_LENGTH
 
@@ -27,6 +26,10 @@ class PasswordBody(BaseModel):
     password: SecretStr = Field(max_length=MAX_LENGTH)
     address: Annotated[str, Field(max_length=255), Plain] | None = None
     """Where the person's request came from, as far as the asking service knows."""
+
+
+class TokenBody(BaseModel):
+    token: SecretStr = Field(max_length=16 * 1024)
 
 
 @router.get(f"/feeds/{IDENTITY_FEED}")
@@ -43,14 +46,12 @@ async def feed(
 async def verify_password(body: PasswordBody, request: Request, context: Ctx) -> Account:
     """The account, if the password is right. A wrong one and an unknown name take as long and look the same."""
     address = body.address or (request.client.host if request.client else "")
-    subject = f"{body.username.lower()} {address}"
-    context.attempts.begin(subject)
-    async with context.database.transaction() as session:  # not held while the hash is computed
-        user = await accounts.find(session, body.username)
-        account = await account_body(session, user) if user is not None else None
-    stored = user.password_hash if user is not None else None
-    right = await context.passwords.verify(stored, body.password.get_secret_value())
-    if account is None or not right:
-        raise Unauthenticated("wrong user name or password")
-    context.attempts.forgive(subject)
-    return account
+    user = await sign_in.with_password(context, body.username, body.password.get_secret_value(), address=address)
+    async with context.database.transaction() as session:
+        return await account_body(session, user)
+
+
+@router.post("/tokens/exchange")
+async def exchange_token(body: TokenBody, context: Ctx) -> Vouched:
+    """For whom a trusted issuer's token is."""
+    return await context.foreign.vouch(body.token.get_secret_value())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
 from libs.common import web
@@ -15,11 +15,12 @@ from libs.common.contracts.joining import SERVICE_PREFIX, InstanceLease, Instanc
 from libs.common.db import Session
 from libs.common.directory import credential
 from libs.common.problems import Forbidden, Invalid, Unauthenticated
-from services.fakts.context import Ctx
+from services.fakts.api.protocol_one import refusal
+from services.fakts.context import Context, Ctx
 from services.fakts.fields import check_json
-from services.fakts.oauth import clients
+from services.fakts.oauth import clients, endpoints
 from services.fakts.oauth.discovery import BASE_PATH
-from services.fakts.preflight import instances
+from services.fakts.preflight import instances, protocol_one
 from services.fakts.preflight.manifests import MAX_REQUIREMENTS
 
 MAX_ALIASES = 32
@@ -28,16 +29,17 @@ leases = web.router(service_only, prefix=f"{BASE_PATH}instances")
 reports = web.router(public, prefix=f"{BASE_PATH}report")
 
 
-async def _client_of_token(request: Request, context: Ctx) -> str:
+async def _client_of_token(request: Request, session: Session, context: Context) -> UUID:
     """The client id of an app's access token. Apps that act for nobody are no principals, but known all the same."""
     found = credential(request.headers.get("authorization"))
-    claims = await context.verifier.claims(found[1]) if found is not None and found[0] == "jwt" else None
-    if claims is None:
+    token = await endpoints.access_token(session, context, found[1]) if found and found[0] == "jwt" else None
+    if token is None or token.over:
         raise Unauthenticated("send the access token: Authorization: Bearer TOKEN")
-    return str(claims.get("client_id", ""))
+    return token.login.client_id
 
 
 class Report(BaseModel):
+    token: str | None = None
     alias_reports: dict[str, dict[str, Any]] = Field(default={}, max_length=MAX_REQUIREMENTS)
     functional: bool = True
 
@@ -72,15 +74,23 @@ async def leave(instance_id: UUID, session: Session, caller: Caller) -> Response
     return Response(status_code=204)
 
 
+@reports.post("")
 @reports.post("/")
-async def report(body: Report, session: Session, client: Annotated[str, Depends(_client_of_token)]) -> dict[str, str]:
-    """What a client could reach of what it was given. The last word of each client is kept."""
-    said = body.model_dump(mode="json")
+async def report(body: Report, request: Request, session: Session, context: Ctx) -> dict[str, str]:
+    """What a client could reach of what it was given. The last word of each client is kept.
+
+    Clients of protocol 1 send their claim token in the body, and know no answer but 200.
+    """
+    said = body.model_dump(mode="json", exclude={"token"})
+    if body.token is None:
+        client_id = await _client_of_token(request, session, context)
+    else:
+        try:
+            client_id = (await protocol_one.of_claim_token(session, body.token)).id
+        except Forbidden as problem:
+            return refusal(problem.detail)
     _check_text(said)
-    try:
-        await clients.report(session, UUID(client), said)
-    except ValueError:
-        raise Unauthenticated("this token is no client's") from None
+    await clients.report(session, client_id, said)
     return {"status": "reported"}
 
 

@@ -18,13 +18,13 @@ from services.fakts.api.paging import Asked, MarkedPage, marked
 from services.fakts.context import Context, Ctx
 from services.fakts.fields import Expiry, Plain
 from services.fakts.identity import api_keys
-from services.fakts.identity.api_keys import NewKey
+from services.fakts.identity.api_keys import KeyChange, NewKey
 from services.fakts.identity.permissions import is_acl_entry
 from services.fakts.models import Account, ApiKey
 
 readers = web.router(account_only)
 writers = web.router(manager_only)
-importers = web.router(admin_only)
+administration = web.router(admin_only)
 
 ADMIN_KEY, STANDARD_KEY = "PlatformAdminKey", "AlgorithmKey"
 _MAX_ACL = 200
@@ -63,6 +63,22 @@ class KeyBody(BaseModel):
         )
 
 
+class KeyChangeBody(BaseModel):
+    """Members that are left out stay as they are. An `expires_at` of null is none."""
+
+    key_label: KeyLabel | None = None
+    permissions: LegalPermissions | None = None
+    expires_at: Expiry | None = None
+
+    def change(self) -> KeyChange:
+        return KeyChange(
+            label=self.key_label,
+            permissions=self.permissions,
+            expires_at=self.expires_at,
+            is_endless="expires_at" in self.model_fields_set and self.expires_at is None,
+        )
+
+
 class ImportBody(KeyBody):
     api_key: str = Field(max_length=100)
 
@@ -78,13 +94,21 @@ async def create_for_user(name: str, body: KeyBody, session: Session, context: C
     return await _create(session, context, caller, await users.visible(name, session, caller), body)
 
 
+@writers.patch("/v1/users/{name}/keys/{key_id}")
+async def change_of_user(
+    name: str, key_id: UUID, body: KeyChangeBody, session: Session, context: Ctx, caller: Caller
+) -> dict[str, Any]:
+    await locks.take(session, locks.IDENTITY)
+    return await _change(session, context, caller, await users.visible(name, session, caller), key_id, body)
+
+
 @writers.delete("/v1/users/{name}/keys/{key_id}", status_code=204)
 async def revoke_of_user(name: str, key_id: UUID, session: Session, context: Ctx, caller: Caller) -> Response:
     await locks.take(session, locks.IDENTITY)
     return await _revoke(session, context, caller, await users.visible(name, session, caller), key_id)
 
 
-@importers.post("/v1/admin/users/{name}/keys", status_code=201)
+@administration.post("/v1/admin/users/{name}/keys", status_code=201)
 async def import_for_user(
     name: str, body: ImportBody, session: Session, context: Ctx, caller: Caller
 ) -> dict[str, Any]:
@@ -107,6 +131,24 @@ async def create_for_organization(
 ) -> dict[str, Any]:
     await locks.take(session, locks.IDENTITY)
     return await _create(session, context, caller, await organizations.governed(name, session, caller), body)
+
+
+@administration.post("/v1/organizations/{name}/members/{user}/keys", status_code=201)
+async def create_for_member(
+    *, name: str, user: str, body: KeyBody, session: Session, context: Ctx, caller: Caller
+) -> dict[str, Any]:
+    """A key of the member's own: it acts as the user, within the organization and elsewhere."""
+    await locks.take(session, locks.IDENTITY)
+    organization = await organizations.governed(name, session, caller)
+    return await _create(session, context, caller, await organizations.member(organization, user, session), body)
+
+
+@writers.patch("/v1/organizations/{name}/keys/{key_id}")
+async def change_of_organization(
+    name: str, key_id: UUID, body: KeyChangeBody, session: Session, context: Ctx, caller: Caller
+) -> dict[str, Any]:
+    await locks.take(session, locks.IDENTITY)
+    return await _change(session, context, caller, await organizations.governed(name, session, caller), key_id, body)
 
 
 @writers.delete("/v1/organizations/{name}/keys/{key_id}", status_code=204)
@@ -139,9 +181,18 @@ async def _list(session: Session, owner: Account, asked: Asked) -> dict[str, Any
 async def _create(
     session: Session, context: Context, caller: Principal, owner: Account, body: KeyBody
 ) -> dict[str, Any]:
-    row, raw = await api_keys.create(session, context.feed, owner, body.new(), within=caller.key_id)
+    row, raw = await api_keys.create(session, context.feed, owner, body.new(), within=caller)
     await context.audit.record(session, actor=caller.name, action="key.create", subject=_subject(row, owner))
     return render(row, owner.name, raw)
+
+
+async def _change(
+    session: Session, context: Context, caller: Principal, owner: Account, key_id: UUID, body: KeyChangeBody
+) -> dict[str, Any]:
+    row, _ = await api_keys.get(session, key_id, owner)
+    await api_keys.change(session, context.feed, row, owner, body.change(), within=caller)
+    await context.audit.record(session, actor=caller.name, action="key.change", subject=_subject(row, owner))
+    return render(row, owner.name)
 
 
 async def _revoke(session: Session, context: Context, caller: Principal, owner: Account, key_id: UUID) -> Response:

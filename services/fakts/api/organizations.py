@@ -153,11 +153,8 @@ async def show_member(
     name: str, user: str, session: Session, origin: RequestOrigin, caller: Caller
 ) -> dict[str, Any]:
     organization = await visible(name, session, caller)
-    member = await accounts.find(session, user)
-    role = await organizations.role_of(session, organization, member) if member is not None else None
-    if member is None or role is None:
-        raise NotFound(f"'{user}' is no member of '{organization.name}'", code=accounts.NOT_FOUND)
-    return render_member(member.name, role, origin)
+    found = await member(organization, user, session)
+    return render_member(found.name, await organizations.role_of(session, organization, found) or "", origin)
 
 
 @owners.put("/v1/organizations/{name}/members/{user}")
@@ -195,6 +192,14 @@ async def visible(name: str, session: Session, caller: Principal) -> Organizatio
     if not (caller.is_admin or organization.name in caller.organizations):
         raise NotFound(f"there is no organization '{name}'", code=organizations.NOT_FOUND)
     return organization
+
+
+async def member(organization: Organization, user: str, session: Session) -> User:
+    """The user, who is a member or invited. Raises NotFound."""
+    found = await accounts.find(session, user)
+    if found is None or await organizations.role_of(session, organization, found) is None:
+        raise NotFound(f"'{user}' is no member of '{organization.name}'", code=accounts.NOT_FOUND)
+    return found
 
 
 async def governed(name: str, session: Session, caller: Principal) -> Organization:

@@ -9,7 +9,7 @@ import base64
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
-from libs.common.contracts.identity import Permissions
+from libs.common.contracts.identity import Permissions, Principal
 from libs.common.directory import key_hash
 from libs.common.problems import Conflict, Forbidden, Invalid, NotFound
 from services.fakts.identity.feed import IdentityFeed
@@ -49,16 +49,27 @@ def mask(raw: str) -> str:
     return f"sim{'*' * (len(raw) - 8)}{raw[-5:]}"
 
 
+@dataclass(frozen=True)
+class KeyChange:
+    """What is to be different about a key. Members that are None stay as they are."""
+
+    label: str | None = None
+    permissions: Permissions | None = None
+    expires_at: datetime | None = None
+    is_endless: bool = False
+    """It expires no more."""
+
+
 async def create(
-    session: AsyncSession, feed: IdentityFeed, owner: Account, new: NewKey, *, within: UUID | None = None
+    session: AsyncSession, feed: IdentityFeed, owner: Account, new: NewKey, *, within: Principal | None = None
 ) -> tuple[ApiKey, str]:
     """Make a key; returns its row and the key itself, which nobody can show again.
 
     Args:
-        within: the API key with which this one is asked for: it gives away no more than it has.
+        within: who asks for it, with a key or token that gives away no more than it has; None for a person.
 
     Raises:
-        Forbidden: the key would allow more than the one it is made with.
+        Forbidden: the key would allow more than the key or token it is made with.
         Invalid: an admin key for an account that is no administrator's.
     """
     if within is not None:
@@ -82,6 +93,33 @@ async def import_key(session: AsyncSession, feed: IdentityFeed, owner: Account, 
     if known.account_id != owner.id or known.ended_at is not None:
         raise Conflict("this key belongs to another account, or was revoked here; use another")
     return known
+
+
+async def change(
+    session: AsyncSession, feed: IdentityFeed, row: ApiKey, owner: Account, wanted: KeyChange, *, within: Principal
+) -> None:
+    """Rename a key, or change what it allows and for how long. In force everywhere within a second.
+
+    Raises:
+        Conflict: it was revoked or has expired.
+        Forbidden: it would allow more than the key or token of who asks.
+        Invalid: permissions for an admin key, which has none.
+    """
+    if row.ended_at is not None:
+        raise Conflict("this key was revoked or has expired; make another")
+    if row.admin and wanted.permissions is not None:
+        raise Invalid("an admin key reaches all of administration and nothing else; it has no permissions")
+    changed = NewKey(
+        label=wanted.label or row.label,
+        admin=row.admin,
+        permissions=wanted.permissions or Permissions.model_validate(row.permissions),
+        expires_at=None if wanted.is_endless else wanted.expires_at or row.expires_at,
+    )
+    if replace(changed, label=row.label) != _as_new(row):
+        await _check_within(session, within, changed)
+    row.label, row.expires_at = changed.label, changed.expires_at
+    row.permissions = {} if row.admin else changed.permissions.model_dump(mode="json")
+    await feed.publish_keys(session, [(row, owner.name)])
 
 
 async def end(session: AsyncSession, feed: IdentityFeed, row: ApiKey, owner: Account) -> None:
@@ -152,13 +190,20 @@ async def _add(session: AsyncSession, feed: IdentityFeed, owner: Account, new: N
     return row
 
 
-async def _check_within(session: AsyncSession, key_id: UUID, new: NewKey) -> None:
-    used = await session.get_one(ApiKey, key_id)
-    if used.admin:
+def _as_new(row: ApiKey) -> NewKey:
+    permissions = Permissions.model_validate(row.permissions)
+    return NewKey(label=row.label, admin=row.admin, permissions=permissions, expires_at=row.expires_at)
+
+
+async def _check_within(session: AsyncSession, who: Principal, new: NewKey) -> None:
+    if who.is_admin:
         return
     if new.admin:
         raise Forbidden("only an administrator makes admin keys; use an admin key")
-    if found := excess(new.permissions, Permissions.model_validate(used.permissions)):
-        raise Forbidden(f"a key cannot give what it does not have: {found}")
-    if used.expires_at is not None and (new.expires_at is None or new.expires_at > used.expires_at):
+    used = await session.get_one(ApiKey, who.key_id) if who.key_id is not None else None
+    held = who.permissions if used is None else Permissions.model_validate(used.permissions)
+    if found := excess(new.permissions, held):
+        raise Forbidden(f"a {'token' if used is None else 'key'} cannot give what it does not have: {found}")
+    latest = used.expires_at if used is not None else None
+    if latest is not None and (new.expires_at is None or new.expires_at > latest):
         raise Forbidden("a key cannot make one that lives longer than itself; give an earlier 'expires_at'")

@@ -6,20 +6,21 @@ A use case takes the identity lock first (`locks.IDENTITY`), changes rows, and p
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts import identity
-from libs.common.contracts.identity import IDENTITY_FEED, Permissions, Role
-from libs.common.directory import ACCOUNT_PREFIX, KEY_PREFIX
+from libs.common.contracts.identity import IDENTITY_FEED, Ended, Permissions, Role
+from libs.common.directory import ACCOUNT_PREFIX, ENDED_PREFIX, ISSUER_PREFIX, KEY_PREFIX
 from libs.common.feed import FeedPublisher
-from services.fakts.models import Account, ApiKey, Membership, Organization, User
+from services.fakts.models import Account, ApiKey, FeedEntry, Membership, Organization, TrustedIssuer, User
 
 
 class IdentityFeed:
-    """Publishes accounts and keys in the transaction that changes them."""
+    """Publishes accounts, keys and trusted issuers in the transaction that changes them."""
 
     def __init__(self, publisher: FeedPublisher) -> None:
         self._publisher = publisher
@@ -47,6 +48,28 @@ class IdentityFeed:
                     expires_at=row.expires_at,
                 ).model_dump(mode="json")
             await self._publisher.publish(session, IDENTITY_FEED, f"{KEY_PREFIX}{row.digest}", body)
+
+    async def publish_ended(self, session: AsyncSession, ids: Iterable[UUID], *, until: datetime) -> None:
+        """Logins or clients were revoked: their access tokens, which live until then at most, are good no more."""
+        body = Ended(until=until).model_dump(mode="json")
+        for one in ids:
+            await self._publisher.publish(session, IDENTITY_FEED, f"{ENDED_PREFIX}{one}", body)
+
+    async def take_out_ended(self, session: AsyncSession, now: datetime, *, at_most: int = 500) -> None:
+        """Take out what was said of logins and clients whose last access token has expired."""
+        rows = await session.execute(
+            select(FeedEntry.key, FeedEntry.body)
+            .where(FeedEntry.name == IDENTITY_FEED, FeedEntry.key.startswith(ENDED_PREFIX))
+            .where(FeedEntry.body.is_not(None))
+        )
+        over = [key for key, body in rows if Ended.model_validate(body).until <= now]
+        for key in over[:at_most]:
+            await self._publisher.publish(session, IDENTITY_FEED, key, None)
+
+    async def publish_issuer(self, session: AsyncSession, row: TrustedIssuer, *, trusted: bool) -> None:
+        """Publish that an issuer is trusted, or not any more."""
+        body = identity.TrustedIssuer(id=row.id, issuer=row.issuer).model_dump(mode="json") if trusted else None
+        await self._publisher.publish(session, IDENTITY_FEED, f"{ISSUER_PREFIX}{row.id}", body)
 
 
 async def account_body(session: AsyncSession, account: Account) -> identity.Account:

@@ -20,6 +20,8 @@ from services.fakts.models import Membership, Organization, OrganizationType, Us
 
 NOT_FOUND, EXISTS, NEEDS_OWNER = 3100, 3101, 3102
 DEFAULT_TYPE = "basic"
+INVITED = "invited"
+"""In the place of a role. It gives nothing until it is accepted."""
 RESERVED = frozenset({"externalid"})
 """Names, in lower case, that routes use in the place of an organization's."""
 
@@ -101,7 +103,11 @@ async def page(session: AsyncSession, *, after: str, limit: int) -> Sequence[Org
 
 
 async def put_member(
-    session: AsyncSession, feed: IdentityFeed, organization: Organization, user: User, role: MemberRole | None
+    session: AsyncSession,
+    feed: IdentityFeed,
+    organization: Organization,
+    user: User,
+    role: MemberRole | Role | None,
 ) -> bool:
     """Make a user a member; True when it was none before. None keeps the role of who is, and adds a `member`.
 
@@ -116,6 +122,17 @@ async def put_member(
         membership.role = role
     await feed.publish_accounts(session, [user.id])
     return membership is None
+
+
+async def accept_membership(
+    session: AsyncSession, feed: IdentityFeed, organization: Organization, user: User
+) -> bool:
+    """Make a user who is `invited` a member. Idempotent; False for who is neither invited nor a member."""
+    membership = await session.get(Membership, (organization.id, user.id))
+    if membership is not None and membership.role == INVITED:
+        membership.role = Role.MEMBER
+        await feed.publish_accounts(session, [user.id])
+    return membership is not None
 
 
 async def remove_member(session: AsyncSession, feed: IdentityFeed, organization: Organization, user: User) -> None:

@@ -7,9 +7,11 @@ from services.fakts.models.identity import (
     Account,
     ApiKey,
     BrowserSession,
+    Invitation,
     Membership,
     Organization,
     OrganizationType,
+    TrustedIssuer,
     UpstreamIdentity,
     User,
 )
@@ -28,6 +30,7 @@ __all__ = [
     "FeedEntry",
     "FeedVersion",
     "Instance",
+    "Invitation",
     "Login",
     "Mandate",
     "Membership",
@@ -37,6 +40,7 @@ __all__ = [
     "RefreshToken",
     "Rule",
     "SigningKey",
+    "TrustedIssuer",
     "UpstreamIdentity",
     "User",
 ]

@@ -82,6 +82,23 @@ class Membership(Base):
     created_at: Mapped[datetime] = mapped_column(db.UtcDateTime, default=db.now)
 
 
+class Invitation(Base):
+    """A link with which one user becomes a member of an organization."""
+
+    __tablename__ = "invitations"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"), index=True)
+    role: Mapped[str] = mapped_column(String(16))
+    note: Mapped[str] = mapped_column(String(200), default="")
+    created_by: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[datetime] = mapped_column(db.UtcDateTime, default=db.now)
+    expires_at: Mapped[datetime] = mapped_column(db.UtcDateTime, index=True)
+    accepted_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    revoked_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
+
+
 class ApiKey(Base):
     """An API key. Only its hash is kept."""
 
@@ -125,4 +142,21 @@ class UpstreamIdentity(Base):
     issuer: Mapped[str] = mapped_column(String(255), primary_key=True)
     subject: Mapped[str] = mapped_column(String(255), primary_key=True)
     account_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(db.UtcDateTime, default=db.now)
+
+
+class TrustedIssuer(Base):
+    """A provider whose own tokens the platform accepts."""
+
+    __tablename__ = "trusted_issuers"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    issuer: Mapped[str] = mapped_column(String(255), unique=True)
+    """Claim `iss` of its tokens, and the `issuer` of its users in `upstream_identities`."""
+    audience: Mapped[str] = mapped_column(String(255))
+    """Claim `aud` of the tokens that are meant for this platform."""
+    jwks_uri: Mapped[str | None] = mapped_column(Text)
+    """Where its keys are (RFC 7517); null for what its metadata says (OpenID Connect Discovery)."""
+    username_claim: Mapped[str] = mapped_column(String(100))
+    created_by: Mapped[str] = mapped_column(String(30))
     created_at: Mapped[datetime] = mapped_column(db.UtcDateTime, default=db.now)

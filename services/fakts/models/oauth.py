@@ -56,6 +56,8 @@ class Client(Base):
     declined: Mapped[list[str]] = mapped_column(JSONB, default=list)
     """Keys of optional requirements that it was not given."""
     redirect_uris: Mapped[list[str]] = mapped_column(JSONB, default=list)
+    client_credentials: Mapped[bool] = mapped_column(default=False)
+    """It may log in as itself, with its secret alone (RFC 6749, section 4.4)."""
     secret_digest: Mapped[str | None] = mapped_column(String(64))
     """SHA-256 of its secret; null for a public client (RFC 6749, section 2.1)."""
     claim_digest: Mapped[str | None] = mapped_column(String(64), unique=True)

@@ -70,6 +70,8 @@ class Rule(Base):
     name: Mapped[str] = mapped_column(String(100), unique=True)
     strategy: Mapped[str] = mapped_column(String(100))
     """Name of an entry point of the group `constellation.fakts.strategies`."""
+    conditions: Mapped[dict[str, list[str]]] = mapped_column(JSONB)
+    """Which preflights it is about."""
     options: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
@@ -93,16 +95,21 @@ class Approval(Base):
     redirect: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """For `redirect`: `redirect_uri`, `state`, `nonce`, `code_challenge`, `code_challenge_method`."""
     rule: Mapped[str] = mapped_column(String(100), default="")
-    """Name of the strategy that decided who may approve it."""
+    """Name of the rule that decided who may approve it."""
     needs: Mapped[str] = mapped_column(String(16))
     """Who may approve it: `user` or `staff`; `nobody` where a strategy decided at once."""
     organizations: Mapped[list[str] | None] = mapped_column(JSONB(none_as_null=True))
     """Names of the organizations one of which the person must pick; null for any or none."""
+    roles: Mapped[list[str] | None] = mapped_column(JSONB(none_as_null=True))
+    """Roles one of which the person must hold in the organization; null for any."""
     state: Mapped[str] = mapped_column(String(16), default="pending")
     """`pending`, `approved`, `denied` or `spent`. An undecided one past `expires_at` has expired."""
     reason: Mapped[str] = mapped_column(Text, default="")
     """Why it was denied, in words for the app."""
     decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"), index=True)
+    """The person who decided, or whom a rule named: the client acts for them."""
+    organization_id: Mapped[UUID | None] = mapped_column(ForeignKey("organizations.id"))
+    """The organization that was picked."""
     decided_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(db.UtcDateTime, default=db.now)
     expires_at: Mapped[datetime] = mapped_column(db.UtcDateTime, index=True)

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from libs.common import db
-from libs.common.contracts.joining import Manifest
+from libs.common.contracts.joining import SERVICE_SCOPE, Manifest
 from services.fakts import locks
-from services.fakts.models import Client, Instance, Mandate
+from services.fakts.models import Account, Client, Instance, Mandate
 from services.fakts.preflight import mandates, manifests
 
+RELYING_PARTY = "relying_party"
+"""Kind of a client that an administrator registered, and that many people sign in to."""
 KEEP_SERVICES = timedelta(days=7)
 """How long a service that does not come back is remembered."""
+
+
+@dataclass(frozen=True)
+class App:
+    """A client that was let in, with the names of whom it acts for."""
+
+    client: Client
+    account: str | None
+    organization: str | None
 
 
 class NotThisClient(Exception):
     """The login is refused; the message says why."""
 
 
-async def log_in(session: AsyncSession, mandate: Mandate, manifest: Manifest, scope: str) -> Client:
+async def log_in(
+    session: AsyncSession, mandate: Mandate, manifest: Manifest, scope: str, kind: str = "development"
+) -> Client:
     """The client of a login. The same app on the same machine, under the same mandate, is the same client.
 
     A service names the id that it wants to keep, as its device. Raises NotThisClient.
@@ -46,7 +62,11 @@ async def log_in(session: AsyncSession, mandate: Mandate, manifest: Manifest, sc
         client = Client(id=client_id or uuid4(), identifier=manifest.identifier)
         client.device = manifests.device(manifest) or (str(client.id) if mandate.kind == mandates.SERVICE else "")
         session.add(client)
+    if client.ended_at is not None:
+        raise NotThisClient("this app was revoked")
     client.mandate_id = mandate.id
+    client.kind = kind
+    client.approved_at = client.approved_at or db.now()
     client.version = manifest.version
     client.scope = scope
     client.manifest = manifest.model_dump(mode="json")
@@ -60,6 +80,40 @@ async def mandate_of(session: AsyncSession, client_id: UUID) -> Mandate | None:
     return await session.scalar(
         select(Mandate).join(Client, Client.mandate_id == Mandate.id).where(Client.id == client_id)
     )
+
+
+async def page(
+    session: AsyncSession, *, search: str, after: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[App]:
+    """Apps that were let in, oldest first. The platform's own services and relying parties are none.
+
+    Args:
+        search: part of an app's or an account's name, in any case.
+    """
+    account, organization = aliased(Account), aliased(Account)
+    query = (
+        select(Client, account.name, organization.name)
+        .outerjoin(account, account.id == Client.account_id)
+        .outerjoin(organization, organization.id == Client.organization_id)
+        .where(_is_app())
+        .order_by(Client.created_at, Client.id)
+        .limit(limit)
+    )
+    if search:
+        names = (Client.identifier, account.name)
+        query = query.where(or_(*(name.icontains(search, autoescape=True) for name in names)))
+    if after is not None:
+        query = query.where(tuple_(Client.created_at, Client.id) > after)
+    return [App(*row) for row in await session.execute(query)]
+
+
+async def find_app(session: AsyncSession, client_id: UUID) -> Client | None:
+    """An app that was let in, revoked or not."""
+    return await session.scalar(select(Client).where(Client.id == client_id, _is_app()))
+
+
+def _is_app() -> ColumnElement[bool]:
+    return Client.approved_at.is_not(None) & (Client.kind != RELYING_PARTY) & (Client.scope != SERVICE_SCOPE)
 
 
 async def report(session: AsyncSession, client_id: UUID, said: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ An instance without a lease any more is in nobody's answers. Nothing here commit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,10 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
 from libs.common.contracts import joining
-from libs.common.contracts.joining import Alias, InstanceOffer, Requirement
+from libs.common.contracts.joining import SERVICE_PREFIX, Alias, InstanceOffer, Requirement
 from services.fakts.models import Instance
-from services.fakts.preflight.composition import Composition, compose
+from services.fakts.preflight.composition import Composition, compose, within_reach
+from services.fakts.where import Zone
 
+PLATFORM = frozenset({"constellation", f"{SERVICE_PREFIX}gateway"})
+"""Names under which an app may require the platform itself."""
 KEEP_LAPSED = timedelta(minutes=10)
 """How long a lapsed instance stays in administrators' lists."""
 
@@ -65,20 +68,37 @@ async def withdraw_external(session: AsyncSession, service: str, name: str) -> N
 
 
 async def resolve(session: AsyncSession, requirements: Iterable[Requirement]) -> Composition:
-    """The live instances of each requirement, oldest first."""
+    """The live instances of each requirement of a service of the platform, oldest first."""
     wanted = tuple(requirements)
-    rows = await session.scalars(
-        select(Instance)
-        .where(
-            Instance.service.in_({requirement.service for requirement in wanted}),
-            or_(Instance.lease_until.is_(None), Instance.lease_until > db.now()),
-        )
-        .order_by(Instance.number)
-    )
-    offered: dict[str, list[joining.Instance]] = {}
-    for row in rows.all():
-        offered.setdefault(row.service, []).append(_on_wire(row))
-    return compose(wanted, offered)
+    return compose(wanted, await _live(session, {requirement.service for requirement in wanted}))
+
+
+async def resolve_for_app(
+    session: AsyncSession,
+    requirements: Iterable[Requirement],
+    *,
+    zone: Zone,
+    platform: Alias,
+    declined: Collection[str] = (),
+) -> Composition:
+    """What an app gets: instances with the addresses that it reaches from where it is.
+
+    The platform itself may be required too, and is at its one public address. Its other services are not for apps.
+
+    Args:
+        platform: the public address.
+        declined: keys of requirements that the app was not given.
+    """
+    wanted = tuple(requirements)
+    services = {requirement.service for requirement in wanted}
+    others = {service for service in services if not service.startswith(SERVICE_PREFIX)}
+    offered = {
+        service: [near for one in live if (near := within_reach(one, zone)) is not None]
+        for service, live in (await _live(session, others)).items()
+    }
+    for service in services & PLATFORM:
+        offered[service] = [joining.Instance(service=service, identifier=platform.id, aliases=(platform,))]
+    return compose(wanted, offered, declined)
 
 
 async def page(session: AsyncSession, *, after: int, limit: int) -> Sequence[Instance]:
@@ -100,6 +120,18 @@ async def _put(
     if (await session.execute(renewed.returning(Instance.id))).first() is None:
         new = insert(Instance).values(id=new_id, service=service, name=name, external=external, **values)
         await session.execute(new.on_conflict_do_update(index_elements=["service", "name"], set_=values))
+
+
+async def _live(session: AsyncSession, services: Collection[str]) -> dict[str, list[joining.Instance]]:
+    rows = await session.scalars(
+        select(Instance)
+        .where(Instance.service.in_(services), or_(Instance.lease_until.is_(None), Instance.lease_until > db.now()))
+        .order_by(Instance.number)
+    )
+    offered: dict[str, list[joining.Instance]] = {}
+    for row in rows.all():
+        offered.setdefault(row.service, []).append(_on_wire(row))
+    return offered
 
 
 def _on_wire(row: Instance) -> joining.Instance:

@@ -22,11 +22,11 @@ from libs.common.contracts.joining import SERVICE_PREFIX
 from libs.common.directory import key_hash
 from libs.common.problems import Conflict, Invalid, NotFound
 from services.fakts.models import Client, Instance, Mandate
+from services.fakts.preflight.patterns import MAX_WILDCARDS
 
 SERVICE: Literal["service"] = "service"
 APP: Literal["app"] = "app"
 _PATTERN = re.compile(r"[^/\s]{1,255}")
-_MAX_WILDCARDS = 3
 _RANDOM_BYTES = 32
 
 
@@ -42,10 +42,10 @@ class NewMandate:
 async def create(session: AsyncSession, new: NewMandate, *, by: str) -> tuple[Mandate, str]:
     """Make a mandate; returns its row and its key, which nobody can show again. Raises Invalid."""
     for pattern in new.identifiers:
-        if not _PATTERN.fullmatch(pattern) or pattern.count("*") > _MAX_WILDCARDS:
+        if not _PATTERN.fullmatch(pattern) or pattern.count("*") > MAX_WILDCARDS:
             raise Invalid(
                 f"'{pattern[:40]}' is no pattern of identifiers: at most 255 characters, no space, no '/', "
-                f"and at most {_MAX_WILDCARDS} times '*'"
+                f"and at most {MAX_WILDCARDS} times '*'"
             )
         if new.kind == SERVICE and not pattern.startswith(SERVICE_PREFIX):
             raise Invalid(f"a mandate for services names them, such as '{SERVICE_PREFIX}worker', not '{pattern}'")
@@ -113,11 +113,3 @@ async def ensure_platform(session: AsyncSession, join_token: str) -> None:
         session.add(row)
     row.digest = digest
     await session.flush()
-
-
-def covers(patterns: Sequence[str], identifier: str) -> bool:
-    """Does one of the patterns match the identifier? `*` stands for any text."""
-    return any(
-        re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), identifier, re.DOTALL)
-        for pattern in patterns
-    )

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
-from libs.common.contracts.identity import FULL_PERMISSIONS, Permissions, PrincipalKind
+from libs.common.contracts.identity import PrincipalKind
 from libs.common.contracts.references import Reference
-from libs.common.directory import Directory
 from libs.common.problems import Forbidden, Unauthenticated
-from services.gateway.call_tokens import CallClaims
 from services.gateway.callers import Callers
 from services.gateway.data.acl import Visitor
 from services.gateway.table import Table
@@ -16,13 +12,11 @@ from services.gateway.table import Table
 
 class Visitors:
     """Args:
-    directory: what the identity feed said.
     table: what may be called, for the names of algorithms.
     """
 
-    def __init__(self, callers: Callers, directory: Directory, table: Table) -> None:
+    def __init__(self, callers: Callers, table: Table) -> None:
         self._callers = callers
-        self._directory = directory
         self._table = table
 
     async def find(self, authorization: str | None) -> Visitor:
@@ -33,7 +27,7 @@ class Visitors:
         principal, claims = caller.principal, caller.claims
         if principal.kind is PrincipalKind.SERVICE:
             raise Forbidden("services of the platform have no hosted data")
-        permissions = principal.permissions if claims is None else self._of_key(claims)
+        permissions = principal.permissions
         algorithm = self._table.find(Reference(claims.algorithm)) if claims is not None else None
         return Visitor(
             account=principal.name,
@@ -43,9 +37,3 @@ class Visitors:
             algorithm=f"{algorithm.owner}/{algorithm.name}" if algorithm is not None else "",
             session=claims.root if claims is not None else "",
         )
-
-    def _of_key(self, claims: CallClaims) -> Permissions:
-        """What the key allows that the call was made with: an algorithm is no way around its limits."""
-        if not claims.key:
-            return FULL_PERMISSIONS
-        return self._directory.keys[self._directory.key_ids[UUID(claims.key)]].permissions

@@ -16,10 +16,11 @@ from pydantic import SecretStr
 
 from libs.common.bus import Bus
 from libs.common.contracts.joining import MANDATE_GRANT
-from services.fakts.app import create_app
+from services.fakts.app import MIGRATIONS, SCHEMA, create_app
 from services.fakts.context import Context
 from services.fakts.settings import FaktsSettings
 from tests.support.eventually import UNASKED, eventually
+from tests.support.postgres import Postgres
 
 JOIN_TOKEN = "the-join-token-of-this-test"
 ORIGIN = "http://fakts.test:8001"
@@ -118,6 +119,15 @@ async def running(settings: FaktsSettings, *, bus: Bus | None = None) -> AsyncIt
         httpx.AsyncClient(transport=transport, base_url=ORIGIN, timeout=120.0) as http,
     ):
         yield RunningFakts(app, http, settings)
+
+
+@asynccontextmanager
+async def shared(postgres: Postgres, directory: Path, **more: Any) -> AsyncIterator[RunningFakts]:
+    """Fakts for all tests of a module, on a database of its own."""
+    url = await postgres.create_database((SCHEMA, MIGRATIONS))
+    async with running(settings_for(url, directory, **more)) as started:
+        yield started
+    await postgres.drop_database(url)
 
 
 def settings_for(database_url: str, directory: Path, **more: Any) -> FaktsSettings:

@@ -150,6 +150,49 @@ async def test_a_key_gives_away_no_more_than_it_has(fakts: RunningFakts) -> None
     await fakts.ask("POST", "/v1/users/jane/keys", 201, json=good, headers=limited)
 
 
+async def test_a_key_is_changed_within_what_the_asking_one_has(fakts: RunningFakts) -> None:
+    await fakts.user("jane")
+    rights = {"allow_algo": True, "allow_algo_management": True}
+    mine = {"authorization": await fakts.key("jane", *rights)}
+    raw = await fakts.key("jane", "allow_algo", "allow_data")
+    keys = (await fakts.ask("GET", "/v1/users/jane/keys", 200))["results"]
+    wide = next(key["id"] for key in keys if key["permissions"]["allow_data"])
+    path = f"/v1/users/jane/keys/{wide}"
+    assert (await fakts.ask("PATCH", path, 200, json={"key_label": "renamed"}, headers=mine))[
+        "key_label"
+    ] == "renamed"
+    await fakts.ask("PATCH", path, 403, json={"expires_at": "2099-01-01T00:00:00Z"}, headers=mine)
+    await fakts.ask("PATCH", path, 403, json={"permissions": {"allow_data": True}}, headers=mine)
+    until = {"permissions": {"allow_algo": True}, "expires_at": "2099-01-01T00:00:00Z"}
+    narrowed = await fakts.ask("PATCH", path, 200, json=until, headers=mine)
+    assert narrowed["permissions"]["allow_data"] is False
+    assert narrowed["expires_at"] == "2099-01-01T00:00:00+00:00"
+    async with followed(fakts) as directory:
+        changed = await fakts.ask("PATCH", f"/admin/v1/keys/{wide}", 200, json={"expires_at": None})
+        assert (changed["expires_at"], changed["key_label"]) == (None, "renamed")
+        assert (principal := directory.principal(raw)) is not None
+        assert principal.permissions.allow_algo
+        nothing: dict[str, Any] = {"permissions": {}}
+        await fakts.ask("PATCH", f"/admin/v1/keys/{wide}", 200, json=nothing)
+        await eventually(lambda: (p := directory.principal(raw)) and not p.permissions.allow_algo, timeout=UNASKED)
+    listed = (await fakts.ask("GET", "/v1/users/admin/keys", 200))["results"]
+    admin_key = next(key["id"] for key in listed if key["key_type"] == "PlatformAdminKey")
+    await fakts.ask("PATCH", f"/admin/v1/keys/{admin_key}", 400, json=nothing)
+    await fakts.ask("DELETE", path, 204)
+    await fakts.ask("PATCH", path, 409, json={"key_label": "x"})
+
+
+async def test_keys_for_members_are_made_by_administrators(fakts: RunningFakts) -> None:
+    await fakts.user("jane")
+    await fakts.organization("lab")
+    path, new = "/v1/organizations/lab/members/jane/keys", {"key_label": "x"}
+    await fakts.ask("POST", path, 404, json=new)
+    await fakts.ask("PUT", "/v1/organizations/lab/members/jane", 201, json={"role": "owner"})
+    owner = {"authorization": await fakts.key("jane", "allow_algo_management")}
+    await fakts.ask("POST", path, 403, json=new, headers=owner)
+    assert (await fakts.ask("POST", path, 201, json=new))["owner_name"] == "jane"
+
+
 async def test_admin_keys_reach_administrators_routes_and_standard_keys_do_not(fakts: RunningFakts) -> None:
     standard = {"authorization": fakts.credentials["api_key"]}
     await fakts.ask("GET", "/admin/v1/users", 403, headers=standard)

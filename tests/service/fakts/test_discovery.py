@@ -22,7 +22,10 @@ async def endpoints_are_on(fakts: RunningFakts, host: str, origin: str) -> None:
     assert document["token_endpoint"] == f"{origin}/o/token/"
     assert document["jwks_uri"] == f"{origin}/o/jwks/"
     assert document["issuer"] == origin
-    assert document["grant_types_supported"] == ["urn:fakts:grant-type:mandate-key"]
+    assert document["device_authorization_endpoint"] == f"{origin}/o/app-authorization/"
+    assert document["revocation_endpoint"] == f"{origin}/o/revoke/"
+    assert document["configure"] == f"{origin}/configure/{{code}}"
+    assert {"urn:fakts:grant-type:mandate-key", "refresh_token"} < set(document["grant_types_supported"])
     assert "retrieve_url" not in document
 
 

@@ -235,12 +235,15 @@ async def test_a_malformed_manifest_is_refused_in_words(fakts: RunningFakts) -> 
     for manifest, words in cases:
         form = {"grant_type": MANDATE_GRANT, "key": key, "manifest": manifest}
         refusal(await fakts.http.post("/o/token/", data=form), "invalid_request", words)
+    for kind in ("relying_party", "\x00"):
+        form = {**form, "manifest": json.dumps(LEGAL), "requested_client_kind": kind}
+        refusal(await fakts.http.post("/o/token/", data=form), "invalid_request", "requested_client_kind")
 
 
 async def test_a_huge_body_is_refused_at_its_size(fakts: RunningFakts) -> None:
     answer = await fakts.login(JOIN_TOKEN, "constellation.worker", description="x" * 300_000)
     refusal(answer, "invalid_request", "262144 bytes", status=413)
-    large = await fakts.login(JOIN_TOKEN, "constellation.worker", description="x" * 200_000)
+    large = await fakts.login(JOIN_TOKEN, "constellation.worker", of_the_future="x" * 200_000)
     assert large.status_code == 200
 
 

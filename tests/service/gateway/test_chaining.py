@@ -24,6 +24,7 @@ def token(**members: object) -> str:
         "depth": 1,
         "expires": int(time.time()) + 600,
         "algorithm": "a",
+        "data": "",
     }
     return CallTokens(SECRET).mint(**{**claims, **members})  # type: ignore[arg-type]
 
@@ -120,6 +121,24 @@ async def test_a_token_ends_with_the_key_it_came_from(platform: Platform) -> Non
     await eventually(is_refused, UNASKED)
 
 
+async def test_a_token_says_what_the_first_credential_allows_with_data(platform: Platform) -> None:
+    replica = await platform.routed()
+
+    async def rights(**options: str) -> tuple[bool, bool]:
+        chained = await caller_token(platform, replica, **options)
+        for _ in range(2):
+            permissions = (await platform.gateway.callers.find(chained.encode())).principal.permissions
+            chained = await caller_token(platform, replica, key=chained)
+        return permissions.allow_data, permissions.allow_data_write
+
+    key = platform.fakts.add_key("joe", permissions=Permissions(allow_algo=True, allow_data=True))
+    assert await rights(key=key) == (True, False)
+    assert await rights() == (True, True)
+    for scope, expected in (("", (False, False)), ("data:read", (True, False)), ("data:write", (True, True))):
+        signed_in = platform.fakts.user_token("joe", f"algo:call {scope}")
+        assert await rights(key=f"Bearer {signed_in}") == expected
+
+
 async def test_a_token_ends_with_its_account(platform: Platform) -> None:
     await platform.routed()
     assert (await platform.call(key=token(account="nobody"))).status == 401
@@ -128,7 +147,7 @@ async def test_a_token_ends_with_its_account(platform: Platform) -> None:
 async def test_a_token_that_others_made_is_refused(platform: Platform) -> None:
     await platform.routed()
     forged = CallTokens("guessed").mint(
-        account="joe", key="", root="r", parent="p", depth=1, expires=int(time.time()) + 600, algorithm="a"
+        account="joe", key="", root="r", parent="p", depth=1, expires=int(time.time()) + 600, algorithm="a", data=""
     )
     assert (await platform.call(key=forged)).status == 401
 

@@ -112,7 +112,7 @@ async def test_browsers_need_a_key_that_allows_them(platform: Platform) -> None:
     await platform.routed()
     native = platform.fakts.add_key("joe", permissions=ALLOWED)
     refused(await platform.call(key=native, Origin="https://app.example"), 403, "browser", 2001)
-    only = Permissions(allow_algo=True, allow_web_algo=True, referer_host="app.example")
+    only = Permissions(allow_algo=True, allow_web_algo=True, referer_host="App.example")
     bound = platform.fakts.add_key("joe", permissions=only)
     refused(await platform.call(key=bound, Origin="https://evil.example"), 403, "web site", 2001)
     assert (await platform.call(key=bound, Origin="https://app.example")).status == 200

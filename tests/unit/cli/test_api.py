@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from constellation.api import BINARY, TEXT, Api
+from constellation.api import Api
 from constellation.push import Pushed
 from constellation.rest import ApiError
+from libs.common.connect.calls import BINARY, TEXT
 
 URL = "http://platform.example"
 KEY = "simAAAA1111bbbb2222CCCC33331"

@@ -56,6 +56,7 @@ def platform() -> Platform:
 def run(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command as an administrator whose platform runs here."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in ("CONSTELLATION_URL", "CONSTELLATION_API_KEY", "CONSTELLATION_ADMIN_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / ".constellation").mkdir()

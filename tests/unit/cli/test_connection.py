@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from constellation.cli.connection import Connection, Failed, NotConnected, connect
+from constellation.cli.connection import Connection, Failed, KeptLogin, NotConnected, connect
 
 FILE = {
     "url": "http://here.example:8000",
@@ -50,6 +51,33 @@ def test_keys_of_the_file_are_for_its_own_platform_only(data_dir: Path) -> None:
     with pytest.raises(NotConnected, match="no API key for"):
         found.authors_key()
     assert connect({}, url=FILE["url"] + "/").authors_key() == FILE["api_key"]
+
+
+def logins() -> list[KeptLogin]:
+    """Two logins, the first renewed last."""
+
+    def token_of(url: str) -> Callable[[str | None], str]:
+        return lambda _: f"token of {url}"
+
+    names = ("https://new.example", "http://here.example:8000")
+    return [KeptLogin(url, f"ana at {url}", token_of(url)) for url in names]
+
+
+def test_a_login_is_used_where_there_is_no_key(data_dir: Path, tmp_path: Path) -> None:
+    found = connect({}, url="https://new.example/", logins=logins)
+    assert (found.url, found.username) == ("https://new.example", "ana at https://new.example")
+    key = found.administrators_key()
+    assert not isinstance(key, str)
+    assert key(None) == "token of https://new.example"
+    assert connect({}, logins=logins).authors_key() == FILE["api_key"]
+    environment = {"CONSTELLATION_API_KEY": "e"}
+    assert connect(environment, url="https://new.example", logins=logins).authors_key() == "e"
+    with pytest.raises(NotConnected, match="constellation login https://other"):
+        connect({}, url="https://other.example", logins=logins).authors_key()
+    (data_dir / "admin.json").unlink()
+    newest = connect({}, logins=logins)
+    assert (newest.url, newest.username) == ("https://new.example", "ana at https://new.example")
+    assert "token of" not in repr(newest)
 
 
 def test_one_key_is_used_for_everything(data_dir: Path) -> None:

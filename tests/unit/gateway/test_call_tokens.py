@@ -17,7 +17,15 @@ from services.gateway.call_tokens import PREFIX, CallClaims, CallTokens, Invalid
 
 NOW = 1_800_000_000
 CLAIMS = CallClaims(
-    account="joe", key="k", root="req-1", parent="req-2", depth=2, expires=NOW + 60, algorithm="a", may_chain=True
+    account="joe",
+    key="k",
+    root="req-1",
+    parent="req-2",
+    depth=2,
+    expires=NOW + 60,
+    algorithm="a",
+    data="r",
+    may_chain=True,
 )
 
 
@@ -54,7 +62,17 @@ def test_its_form_is_that_of_a_keyed_hash_over_the_claims(tokens: CallTokens) ->
     expected = hmac.digest(b"secret", body.encode(), hashlib.sha256)
     assert base64.urlsafe_b64decode(mac + "=") == expected
     claims = orjson.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    assert claims == {"a": "joe", "k": "k", "r": "req-1", "p": "req-2", "d": 2, "e": NOW + 60, "s": "a", "w": True}
+    assert claims == {
+        "a": "joe",
+        "k": "k",
+        "r": "req-1",
+        "p": "req-2",
+        "d": 2,
+        "e": NOW + 60,
+        "s": "a",
+        "v": "r",
+        "w": True,
+    }
 
 
 def test_secrets_longer_than_a_block_are_hashed_as_the_standard_says() -> None:

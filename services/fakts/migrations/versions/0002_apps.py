@@ -1,4 +1,5 @@
-"""Apps that people approve: approvals, logins, redeem tokens, rules, and sessions of the pages."""
+"""Apps that people approve: approvals, logins, redeem tokens, rules, and sessions of the pages; invitations, and
+trusted issuers."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("strategy", sa.String(length=100), nullable=False),
+        sa.Column("conditions", JSONB(), nullable=False),
         sa.Column("options", JSONB(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_rules"),
         sa.UniqueConstraint("name", name="uq_rules_name"),
@@ -73,6 +75,40 @@ def upgrade() -> None:
     )
     op.create_index("ix_upstream_identities_account_id", "upstream_identities", ["account_id"], unique=False)
     op.create_table(
+        "trusted_issuers",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("issuer", sa.String(length=255), nullable=False),
+        sa.Column("audience", sa.String(length=255), nullable=False),
+        sa.Column("jwks_uri", sa.Text(), nullable=True),
+        sa.Column("username_claim", sa.String(length=100), nullable=False),
+        sa.Column("created_by", sa.String(length=30), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_trusted_issuers"),
+        sa.UniqueConstraint("issuer", name="uq_trusted_issuers_issuer"),
+    )
+    op.create_table(
+        "invitations",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("note", sa.String(length=200), nullable=False),
+        sa.Column("created_by", sa.Uuid(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.Column("accepted_by", sa.Uuid(), nullable=True),
+        sa.Column("revoked_at", UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name="fk_invitations_organization_id_organizations"
+        ),
+        sa.ForeignKeyConstraint(["created_by"], ["users.id"], name="fk_invitations_created_by_users"),
+        sa.ForeignKeyConstraint(["accepted_by"], ["users.id"], name="fk_invitations_accepted_by_users"),
+        sa.PrimaryKeyConstraint("id", name="pk_invitations"),
+        sa.UniqueConstraint("digest", name="uq_invitations_digest"),
+    )
+    op.create_index("ix_invitations_expires_at", "invitations", ["expires_at"], unique=False)
+    op.create_index("ix_invitations_organization_id", "invitations", ["organization_id"], unique=False)
+    op.create_table(
         "approvals",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("via", sa.String(length=16), nullable=False),
@@ -85,9 +121,11 @@ def upgrade() -> None:
         sa.Column("rule", sa.String(length=100), nullable=False),
         sa.Column("needs", sa.String(length=16), nullable=False),
         sa.Column("organizations", JSONB(none_as_null=True), nullable=True),
+        sa.Column("roles", JSONB(none_as_null=True), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("decided_by", sa.Uuid(), nullable=True),
+        sa.Column("organization_id", sa.Uuid(), nullable=True),
         sa.Column("decided_at", UtcDateTime(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("expires_at", UtcDateTime(), nullable=False),
@@ -96,6 +134,9 @@ def upgrade() -> None:
             ["client_id"], ["clients.id"], name="fk_approvals_client_id_clients", ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(["decided_by"], ["users.id"], name="fk_approvals_decided_by_users"),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name="fk_approvals_organization_id_organizations"
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_approvals"),
         sa.UniqueConstraint("code_digest", name="uq_approvals_code_digest"),
         sa.UniqueConstraint("secret_digest", name="uq_approvals_secret_digest"),
@@ -165,6 +206,7 @@ def upgrade() -> None:
     op.add_column("clients", sa.Column("kind", sa.String(length=32), nullable=False, server_default="development"))
     op.add_column("clients", sa.Column("declined", JSONB(), nullable=False, server_default="[]"))
     op.add_column("clients", sa.Column("redirect_uris", JSONB(), nullable=False, server_default="[]"))
+    op.add_column("clients", sa.Column("client_credentials", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("clients", sa.Column("secret_digest", sa.String(length=64), nullable=True))
     op.add_column("clients", sa.Column("claim_digest", sa.String(length=64), nullable=True))
     op.add_column("clients", sa.Column("approved_at", UtcDateTime(), nullable=True))
@@ -183,7 +225,7 @@ def upgrade() -> None:
     op.create_foreign_key(
         "fk_clients_redeem_token_id_redeem_tokens", "clients", "redeem_tokens", ["redeem_token_id"], ["id"]
     )
-    for name in ("kind", "declined", "redirect_uris"):
+    for name in ("kind", "declined", "redirect_uris", "client_credentials"):
         op.alter_column("clients", name, server_default=None)
     op.execute("update clients set approved_at = created_at")
 
@@ -205,6 +247,7 @@ def downgrade() -> None:
     op.drop_column("clients", "claim_digest")
     op.drop_column("clients", "secret_digest")
     op.drop_column("clients", "redirect_uris")
+    op.drop_column("clients", "client_credentials")
     op.drop_column("clients", "declined")
     op.drop_column("clients", "kind")
     op.drop_column("clients", "organization_id")
@@ -225,6 +268,10 @@ def downgrade() -> None:
     op.drop_index("ix_approvals_decided_by", table_name="approvals")
     op.drop_index("ix_approvals_client_id", table_name="approvals")
     op.drop_table("approvals")
+    op.drop_index("ix_invitations_organization_id", table_name="invitations")
+    op.drop_index("ix_invitations_expires_at", table_name="invitations")
+    op.drop_table("invitations")
+    op.drop_table("trusted_issuers")
     op.drop_index("ix_upstream_identities_account_id", table_name="upstream_identities")
     op.drop_table("upstream_identities")
     op.drop_index("ix_redeem_tokens_account_id", table_name="redeem_tokens")

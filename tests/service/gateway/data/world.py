@@ -65,5 +65,6 @@ def call_token(platform: Platform, account: str = "joe", **members: Any) -> str:
         "depth": 1,
         "expires": int(time.time()) + 60,
         "algorithm": str(platform.echo.id),
+        "data": "rw",
     }
     return CallTokens(SECRET).mint(**{**claims, **members})

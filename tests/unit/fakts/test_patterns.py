@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.fakts.preflight.mandates import covers
+from services.fakts.preflight.patterns import covers
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""`/o/`: OAuth 2.0 and OpenID Connect. Who asks is in the request itself, so the gates are open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from authlib.oauth2 import OAuth2Error
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from libs.common import web
+from libs.common.auth import Authenticator, public
+from libs.common.db import Session
+from libs.common.directory import credential
+from libs.common.problems import Forbidden, Invalid, TooMany, Unauthenticated
+from services.fakts.api.forms import NOT_STORED, answered, form_request, query_parameters
+from services.fakts.context import Context, Ctx, RequestOrigin, RequestWhere
+from services.fakts.oauth import authorization, claims, discovery, endpoints, people, provider
+from services.fakts.pages.sessions import OptionalPerson
+from services.fakts.where import Where
+
+router = web.router(public)
+
+
+@router.post(discovery.TOKEN_PATH.rstrip("/"))
+@router.post(discovery.TOKEN_PATH)
+async def token(
+    request: Request, session: Session, context: Ctx, origin: RequestOrigin, where: RequestWhere
+) -> JSONResponse:
+    if (throttled := _throttled(context, where)) is not None:
+        return throttled
+    return answered(await provider.token(session, context, origin, where, await form_request(request)))
+
+
+@router.post(discovery.REVOKE_PATH)
+async def revoke(
+    request: Request, session: Session, context: Ctx, origin: RequestOrigin, where: RequestWhere
+) -> JSONResponse:
+    return answered(await provider.revoke(session, context, origin, where, await form_request(request)))
+
+
+@router.post(discovery.INTROSPECT_PATH)
+async def introspect(
+    request: Request, session: Session, context: Ctx, origin: RequestOrigin, where: RequestWhere
+) -> JSONResponse:
+    """What a token is good for: for clients that have a secret, and for services of the platform."""
+    form = await form_request(request, by_service=await _is_service(request))
+    return answered(await provider.introspect(session, context, origin, where, form))
+
+
+@router.get(discovery.AUTHORIZE_PATH.rstrip("/"))
+@router.get(discovery.AUTHORIZE_PATH)
+async def authorize(
+    request: Request,
+    session: Session,
+    context: Ctx,
+    origin: RequestOrigin,
+    where: RequestWhere,
+    person: OptionalPerson,
+) -> Response:
+    """A client sends a person here; the browser goes on to sign in, to decide, or back."""
+    try:
+        parameters = query_parameters(request)
+    except OAuth2Error as error:
+        raise Invalid(str(error.description)) from None
+    url = await authorization.begin(
+        session,
+        context,
+        origin,
+        where,
+        parameters,
+        person=person.user if person is not None else None,
+        signed_in_at=person.row.created_at if person is not None else None,
+    )
+    return RedirectResponse(url, 302, headers={**NOT_STORED, "referrer-policy": "no-referrer"})
+
+
+@router.get(discovery.USERINFO_PATH)
+@router.post(discovery.USERINFO_PATH)
+async def userinfo(request: Request, session: Session, context: Ctx) -> JSONResponse:
+    """Who the access token acts for, as far as its scopes tell (OpenID Connect Core, section 5.3)."""
+    found = credential(request.headers.get("authorization"))
+    token = await endpoints.access_token(session, context, found[1]) if found and found[0] == "jwt" else None
+    if token is None or token.claims is None or token.over:
+        asks = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise Unauthenticated("the access token is missing, was revoked or has expired", headers=asks)
+    scope = str(token.claims["scope"]).split()
+    person = await people.of_login(session, token.login)
+    if "openid" not in scope or person is None:
+        asks = {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="openid"'}
+        raise Forbidden("this needs an access token of a person, with the scope openid", headers=asks)
+    said: dict[str, Any] = claims.of_account(person.account, person.memberships, scope, person.role)
+    return JSONResponse(said, headers=NOT_STORED)
+
+
+async def _is_service(request: Request) -> bool:
+    authorization_header = request.headers.get("authorization")
+    found = credential(authorization_header)
+    if found is None or found[0] != "jwt":
+        return False
+    authenticator: Authenticator = request.app.state.authenticator
+    try:
+        principal = await authenticator.authenticate(authorization_header)
+    except Unauthenticated:
+        return False
+    return principal is not None and principal.is_service
+
+
+def _throttled(context: Context, where: Where) -> JSONResponse | None:
+    """Clients of the Fakts protocol read `slow_down`, and go on later."""
+    try:
+        context.token_requests.take(where.address)
+    except TooMany as problem:
+        body = {"error": "slow_down", "error_description": problem.detail}
+        return JSONResponse(body, 429, headers={**problem.headers, **NOT_STORED})
+    return None

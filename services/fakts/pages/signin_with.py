@@ -1,0 +1,121 @@
+"""`/signin/with/PROVIDER`: people for whom an upstream provider vouches.
+
+What must be known when a person comes back from the provider travels sealed in a cookie of the browser, so that any
+instance of fakts can go on, and nobody else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import Query, Request, Response
+
+from libs.common import web
+from libs.common.auth import public
+from libs.common.db import Session
+from libs.common.problems import Forbidden, Invalid
+from services.fakts import locks
+from services.fakts.context import Context, Ctx, RequestOrigin
+from services.fakts.identity import claims
+from services.fakts.identity import upstream as identities
+from services.fakts.master_key import MasterKeyFault
+from services.fakts.models import User
+from services.fakts.pages import sessions
+from services.fakts.pages.destinations import SIGN_IN, own_path
+from services.fakts.pages.providers import Provider
+from services.fakts.pages.rendering import see
+from services.fakts.pages.upstream import Vouched
+
+_JOURNEY = "constellation_journey"
+_LASTS = timedelta(minutes=15)
+_MAX_TEXT = 255
+
+router = web.router(public, prefix=f"{SIGN_IN}/with")
+
+
+@router.get("/{provider}")
+async def begin(
+    *,
+    request: Request,
+    provider: str,
+    context: Ctx,
+    origin: RequestOrigin,
+    then: Annotated[str | None, Query(alias="next")] = None,
+    again: bool = False,
+) -> Response:
+    """To the provider. Its answer comes to the public origin, so the journey begins there too.
+
+    Args:
+        again: the provider is to ask the person even if it knows who they are.
+    """
+    public_origin = context.issuer(origin)
+    if origin.url != public_origin:
+        return see(f"{public_origin}{request.url.path}?{request.url.query}")
+    request.scope["session"] = {}
+    callback = f"{origin.url}{SIGN_IN}/with/{provider}/callback"
+    answer = await context.providers.begin(request, provider, callback, again=again)
+    _pack(request, context, answer, {"session": request.session, "next": own_path(then), "provider": provider})
+    answer.headers["cache-control"] = "no-store"
+    return answer
+
+
+@router.get("/{provider}/callback")
+async def finish(request: Request, provider: str, session: Session, context: Ctx) -> Response:
+    journey = _unpack(request, context)
+    if journey.get("provider") != provider:
+        raise Invalid("this sign-in did not begin in this browser, or took too long; start again")
+    request.scope["session"] = journey["session"]
+    vouched = await context.providers.finish(request, provider)
+    user = await _account(session, context, context.providers.get(provider), vouched)
+    answer = see(own_path(journey["next"]))
+    sessions.drop_cookie(answer, _JOURNEY, request)
+    await sessions.begin(request, session, context, answer, user, provider=provider)
+    return answer
+
+
+async def _account(session: Session, context: Context, provider: Provider, vouched: Vouched) -> User:
+    """The person's account, made if this is the first sign-in. Raises Forbidden."""
+    if not claims.admitted(vouched.claims, provider.admit):
+        raise Forbidden(f"your account at {provider.label} may not come in here; ask an administrator")
+    if len(vouched.issuer) > _MAX_TEXT or len(vouched.subject) > _MAX_TEXT:
+        raise Invalid(f"{provider.label} names you with more than {_MAX_TEXT} characters")
+    await locks.take(session, locks.IDENTITY)
+    user = await identities.find(session, vouched.issuer, vouched.subject)
+    if user is None:
+        user = await identities.adopt(
+            session,
+            context.feed,
+            vouched.issuer,
+            vouched.subject,
+            names=claims.account_names(vouched.claims, provider.claims),
+            email=claims.email(vouched.claims, provider.claims),
+            fullname=claims.fullname(vouched.claims, provider.claims),
+        )
+        await context.audit.record(
+            session, actor=user.name, action="user.create", subject=user.name, detail=f"provider {provider.name}"
+        )
+    if not user.active:
+        raise Forbidden("your account here was closed; ask an administrator")
+    await identities.place(session, context.feed, user, claims.memberships(vouched.claims, provider.memberships))
+    return user
+
+
+def _pack(request: Request, context: Context, answer: Response, journey: dict[str, Any]) -> None:
+    sealed = context.master.seal(json.dumps(journey).encode(), name=_JOURNEY)
+    text = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+    sessions.set_cookie(answer, _JOURNEY, text, request, lasts=_LASTS)
+
+
+def _unpack(request: Request, context: Context) -> dict[str, Any]:
+    """What was packed, or nothing."""
+    text = request.cookies.get(sessions.cookie_name(_JOURNEY, request), "")
+    try:
+        sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        journey: dict[str, Any] = json.loads(context.master.open(sealed, name=_JOURNEY))
+    except (binascii.Error, ValueError, MasterKeyFault):
+        return {}
+    return journey
