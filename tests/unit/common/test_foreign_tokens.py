@@ -106,7 +106,11 @@ async def test_it_ends_with_its_time_its_account_and_its_issuer() -> None:
         service.tell(key, back)
 
 
-@pytest.mark.parametrize("raw", [token(iss="https://other.example"), token(iss=7), "a.b.c", "..", "a.W10.c"])
+@pytest.mark.parametrize(
+    "raw",
+    [token(iss="https://other.example"), token(iss=7), "a.b.c", "..", "a.W10.c"],
+    ids=["of another issuer", "of a number", "no JSON", "empty", "no object"],
+)
 async def test_fakts_is_not_asked_about_tokens_of_others(raw: str) -> None:
     service = Service()
     with pytest.raises(Unauthenticated):
