@@ -57,6 +57,12 @@ def order(number: int, *vanities: str, action: OrderAction = OrderAction.DEPLOY,
 
 
 ONE, TWO = order(1), order(2)
+
+
+def test_an_entry_names_its_algorithm_as_satellites_do() -> None:
+    assert ONE.entries[0].algorithm == f"joe/echo/{'a' * 40}"
+
+
 DEPLOYING = LaunchView(
     newest=TWO, order=TWO, state=LaunchState.DEPLOYING, aim=TWO, proven=ONE, deadline_at=NOW + WAIT, running=True
 )

@@ -212,6 +212,29 @@ def test_without_room_for_a_successor_an_outdated_replica_ends_first_after_some_
     assert drained(plan(view(replace(one, pending_since=ago(10)), workers=full))) == {1}
 
 
+def test_the_last_replica_of_a_launch_stays_until_its_successor_is_there_and_others_make_room() -> None:
+    full = (worker("a", used_mib=1000),)
+    fixed = wish(min_replicas=1, max_replicas=1)
+    one = deployment(
+        wish=fixed, launched=True, wanted=1, pending_since=ago(60), replicas=(replica(1, current=False),)
+    )
+    assert not plan(view(one, workers=full)).drains
+    two = replace(
+        one,
+        wish=replace(fixed, min_replicas=2, max_replicas=2),
+        wanted=2,
+        replicas=(replica(1, current=False), replica(2, current=False)),
+    )
+    assert len(plan(view(two, workers=full)).drains) == 1
+
+
+def test_what_is_paused_starts_and_ends_nothing() -> None:
+    one = deployment(wish=wish(min_replicas=3, max_replicas=3), launched=True, paused=True, wanted=3)
+    held = replace(one, replicas=(replica(1), replica(2, current=False, state=ReplicaState.STARTING)))
+    assert plan(view(one)).starts == ()
+    assert (plan(view(held)).starts, plan(view(held)).drains) == ((), ())
+
+
 def test_an_outdated_replica_does_not_end_for_a_successor_that_would_not_fit_in_its_place() -> None:
     one = deployment(
         wish=wish(memory_mib=2000), in_flight=1, pending_since=ago(60), replicas=(replica(1, current=False),)
