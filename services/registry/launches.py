@@ -129,11 +129,13 @@ class Launches:
         """Order that the launch's version run, or another one, which then is the launch's.
 
         Raises:
-            Unprocessable: there is no such version, or the target is a bundle, which is fetched and not deployed.
+            Unprocessable: there is no such version, or the target is none that deployers launch on.
             Conflict: an algorithm of the version does not exist any more.
         """
         row = await locked(session, launch_id)
         satellite = await _satellite(session, row)
+        if row.target["kind"] == "kubernetes":
+            raise Unprocessable("deployers of this release launch on workers only; give the launch such a target")
         if row.target["kind"] == BundleTarget().kind:
             raise Unprocessable(
                 "this launch's target is a bundle: fetch it with 'constellation satellite "
@@ -380,11 +382,14 @@ async def _check_built(session: AsyncSession, satellite: Satellite, number: int)
 def _target(document: dict[str, Any]) -> dict[str, Any]:
     """Raises Unprocessable that names the member."""
     try:
-        return dict(_TARGET.validate_python(document).model_dump(mode="json"))
+        known = dict(_TARGET.validate_python(document).model_dump(mode="json"))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         said = "; ".join(f"target.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in faults)
         raise Unprocessable(said) from None
+    if strange := sorted(document.keys() - known.keys()):
+        raise Unprocessable(f"target: a target of kind '{known['kind']}' has no {', '.join(strange)}")
+    return known
 
 
 async def _flush(session: AsyncSession, row: Launch) -> None:

@@ -54,8 +54,6 @@ class WorkersTarget(Wire):
     kind: Literal["workers"] = "workers"
     labels: Mapping[str, str] = {}
     """Only workers that carry all of these take its replicas, such as `{"region": "eu"}`."""
-    gpus: int = Field(default=0, ge=0, le=64)
-    """Accelerators that each replica needs."""
     deadline_seconds: int = Field(default=600, ge=10, le=86_400)
     """A deployment that is not ready by then is rolled back."""
 

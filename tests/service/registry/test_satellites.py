@@ -185,6 +185,11 @@ async def test_what_a_launch_cannot_be(platform: Platform, commits: list[str]) -
         "target.kubernetes.namespace" in (await refused(target={"kind": "kubernetes", "namespace": "Not legal"}))[1]
     )
     assert (await refused(target={"kind": "moon"}))[0] == 422
+    strange = await refused(target={"kind": "workers", "gpu": 1})
+    assert strange == (422, "target: a target of kind 'workers' has no gpu")
+    cluster = await launched(platform, satellite, "cluster", target={"kind": "kubernetes", "namespace": "prod"})
+    answer = await platform.ask("POST", f"{LAUNCHES}/{cluster['id']}/deploy", "root", json={})
+    assert (answer.status_code, "on workers only" in answer.text) == (422, True)
     bundle = await launched(platform, satellite, "offline", target={"kind": "bundle"})
     answer = await platform.ask("POST", f"{LAUNCHES}/{bundle['id']}/deploy", "root", json={})
     assert answer.status_code == 422
