@@ -33,7 +33,7 @@ from services.deployer import events, launch_plan, store
 from services.deployer.catalog import Catalog
 from services.deployer.launch_orders import LaunchOrders
 from services.deployer.launch_plan import LaunchView, Step
-from services.deployer.models import Deployment, DeploymentKind, Launch, LaunchDeployment, Replica
+from services.deployer.models import Deployment, DeploymentKind, FeedEntry, Launch, LaunchDeployment, Replica
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ class Launches:
         plain = launch_plan.plain_addresses(
             (row.first_at, body) for row in rows if (body := found[row.id]) is not None
         )
-        used: set[str] = set()
+        used = {body.keys for body in found.values() if body is not None}
+        await self._publish_keys(session, used)  # before what refers to them
         for row in rows:
             said = found[row.id]
             if said is not None:
-                used.add(said.keys)
                 said = said.model_copy(update={"plain": plain[row.id]})
             await self._publish_one(session, row, said)
-        await self._publish_keys(session, used)
+        await self._forget_keys(session, used)
 
     def _view(
         self,
@@ -185,6 +185,14 @@ class Launches:
             body = self._orders.keys(digest)
             if body is not None:
                 await self._feeds.publish(session, LAUNCHED_FEED, f"{KEYS_PREFIX}{digest}", dict(body))
+
+    async def _forget_keys(self, session: AsyncSession, used: Iterable[str]) -> None:
+        said = select(FeedEntry.key).where(
+            FeedEntry.name == LAUNCHED_FEED, FeedEntry.key.startswith(KEYS_PREFIX), FeedEntry.body.is_not(None)
+        )
+        kept = {f"{KEYS_PREFIX}{digest}" for digest in used}
+        for key in sorted({*(await session.execute(said)).scalars()} - kept):
+            await self._feeds.publish(session, LAUNCHED_FEED, key, None)
 
 
 def _aim_at(

@@ -46,8 +46,11 @@ class Launches:
         """Raises ValueError for an entry that is none; the one before stays."""
         if key.startswith(KEYS_PREFIX):
             digest = key.removeprefix(KEYS_PREFIX)
-            keys = KeySet.model_validate(body).keys if body is not None else {}
-            self._keys[digest], self._accounts[digest] = frozenset(keys), frozenset(keys.values())
+            self._keys.pop(digest, None)
+            self._accounts.pop(digest, None)
+            if body is not None:
+                keys = KeySet.model_validate(body).keys
+                self._keys[digest], self._accounts[digest] = frozenset(keys), frozenset(keys.values())
         elif key.startswith(LAUNCH_PREFIX):
             new = Launched.model_validate(body) if body is not None else None
             self._replace(key.removeprefix(LAUNCH_PREFIX), new)
