@@ -7,7 +7,8 @@ PURE := libs/common/contracts/*,libs/common/states.py,services/*/plan.py,service
 	services/gateway/call_tokens.py,services/gateway/options.py,services/gateway/edge_table.py,$\
 	services/gateway/data/paths.py,services/gateway/data/acl.py,services/gateway/data/media.py,$\
 	services/gateway/data/ranges.py,services/deployer/placement.py,services/deployer/view.py,services/registry/numbering.py
-TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2
+TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2 $\
+	/usr/bin/docker-registry=docker-registry /usr/sbin/dockerd=docker.io
 
 .PHONY: run install install-dev test check bench lock
 
