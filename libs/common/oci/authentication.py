@@ -71,7 +71,7 @@ class Authentication:
                 answer = await self._http.post(realm, data=form)
             else:
                 headers = {} if credentials is None else {"Authorization": credentials.basic}
-                query = [("service", fields["service"]), *(("scope", one) for one in wanted)]
+                query = {"service": fields["service"], "scope": list(wanted)}
                 answer = await self._http.get(realm, params=query, headers=headers)
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__

@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from libs.common.oci.documents import LAYER_GZIP, Descriptor
 from libs.common.oci.images import Stacked
@@ -93,7 +93,7 @@ def write_layer(entries: Iterable[Entry], file: Path, *, epoch: int = 0, created
         outside = _Digested(raw)
         with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=outside, mtime=0) as packed:
             inside = _Digested(packed)
-            with tarfile.open(fileobj=inside, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            with tarfile.open(fileobj=cast(IO[bytes], inside), mode="w|", format=tarfile.PAX_FORMAT) as archive:
                 for path in sorted(members, key=lambda path: path.parts):
                     _add(archive, members[path], epoch)
     descriptor = Descriptor(media_type=LAYER_GZIP, digest=outside.digest, size=outside.size)

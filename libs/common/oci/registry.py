@@ -31,7 +31,7 @@ from libs.common.oci.documents import (
     digest_of,
 )
 from libs.common.oci.images import Image, is_index
-from libs.common.oci.problems import RegistryProblem, RegistryUnreachable, refusal
+from libs.common.oci.problems import RegistryProblem, RegistryRefused, RegistryUnreachable, refusal
 from libs.common.oci.references import DIGEST, ImageReference
 
 log = logs.get(__name__)
@@ -48,7 +48,7 @@ Body = Callable[[], AsyncIterator[bytes]]
 
 
 class Registry:
-    """One registry, as one client. `http` may be shared; it must follow no redirects of its own accord."""
+    """One registry, as one client. `http` may be shared."""
 
     def __init__(
         self,
@@ -105,19 +105,20 @@ class Registry:
         """A small blob."""
         url = self._url(repository, "blobs", descriptor.digest)
         async with self.stream("GET", url, repository) as answer:
-            return check(await self._document(answer, url), descriptor.digest, f"{self.name}/{repository}")
+            content = await self._document(answer, url)
+        return check(content, descriptor.digest, f"{self.name}/{repository}")
 
     async def pull_blob(self, repository: str, descriptor: Descriptor, file: Path) -> None:
         """Write a blob to a new file, going on where a connection broke. Nothing is left of one that fails.
 
         Raises DigestMismatch, NotInRegistry and other problems.
         """
-        try:
-            with file.open("xb") as target:
+        with await asyncio.to_thread(file.open, "xb") as target:
+            try:
                 await self._pull(repository, descriptor, target)
-        except BaseException:
-            file.unlink(missing_ok=True)
-            raise
+            except BaseException:
+                await asyncio.to_thread(file.unlink)
+                raise
 
     async def _pull(self, repository: str, descriptor: Descriptor, target: IO[bytes]) -> None:
         seen, have, pauses = hashlib.sha256(), 0, iter(PAUSES)
@@ -138,13 +139,15 @@ class Registry:
                             break
                         await asyncio.to_thread(target.write, piece)
                     break
-            except (RegistryUnreachable, httpx.TransportError) as error:
+            except (RegistryUnreachable, RegistryRefused, httpx.TransportError) as error:
+                if isinstance(error, RegistryRefused) and error.status not in TRANSIENT:
+                    raise
                 pauses = iter(PAUSES) if have > before else pauses
                 await self.pause(pauses, error, f"the blob {descriptor.digest} of {repository}")
         if have != descriptor.size or f"sha256:{seen.hexdigest()}" != descriptor.digest:
             raise DigestMismatch(
-                f"{self.name}/{repository}: the bytes of {descriptor.digest} are damaged: {have} bytes with the digest"
-                f" sha256:{seen.hexdigest()} came, not {descriptor.size}"
+                f"{self.name}/{repository}: the bytes of {descriptor.digest} are damaged: {have} bytes came with the"
+                f" digest sha256:{seen.hexdigest()}, not {descriptor.size}"
             )
 
     # What the parts of this package that push share
@@ -240,7 +243,7 @@ class Registry:
         request = self._http.build_request(method, url, headers=fields, content=body)
         try:
             # A registry may send readers on to where it stores blobs; httpx does not tell others who we are.
-            return await self._http.send(request, stream=True, follow_redirects=method == "GET")
+            return await self._http.send(request, stream=True, follow_redirects=method in ("GET", "HEAD"))
         except httpx.HTTPError as error:
             raise self._unreachable(error, what) from error
 
