@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PURE := libs/common/contracts/*,libs/common/states.py,services/*/plan.py,services/*/states.py,services/gateway/router.py,$\
 	services/gateway/call_tokens.py,services/gateway/options.py,services/gateway/edge_table.py,$\
 	services/gateway/data/paths.py,services/gateway/data/acl.py,services/gateway/data/media.py,$\
-	services/gateway/data/ranges.py,services/deployer/placement.py,services/deployer/view.py,services/registry/numbering.py
+	services/gateway/data/ranges.py,services/deployer/placement.py,services/deployer/view.py,services/registry/numbering.py,$\
+	libs/common/oci/references.py,libs/common/oci/challenges.py,libs/common/oci/documents.py,libs/common/oci/images.py
 TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2 $\
 	/usr/bin/docker-registry=docker-registry /usr/sbin/dockerd=docker.io
 

@@ -30,6 +30,7 @@ OCI_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar.gzip": LAYER_GZIP,
 }
 """What Docker's own media types are called in OCI documents: the bytes are the same."""
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 REF_NAME = "org.opencontainers.image.ref.name"
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
@@ -67,6 +68,11 @@ class Platform(Document):
     architecture: str
     os: str = "linux"
     variant: str | None = None
+
+    @classmethod
+    def of(cls, machine: str) -> Platform:
+        """Linux on a machine, as `uname -m` calls it."""
+        return cls(architecture=_ARCHITECTURES.get(machine, machine))
 
     def __str__(self) -> str:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import http.client
 import json
+import platform
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -36,7 +37,7 @@ from tests.support.eventually import eventually
 from tests.support.ports import free_ports
 from tests.support.replica import Caller
 
-AMD64 = Platform(architecture="amd64")
+HERE = Platform.of(platform.machine())
 VERSION = ".".join(map(str, sys.version_info[:3]))
 PYTHON = BasePython.usual(VERSION)
 RUNNER = Path(runner.__file__).parent
@@ -74,7 +75,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, python_archive: Path) -> From
         diff_id = f"sha256:{hashlib.file_digest(plain, 'sha256').hexdigest()}"
     descriptor = Descriptor(media_type=LAYER_GZIP, digest=digest_of(packed.read_bytes()), size=packed.stat().st_size)
     start = Start(["/bin/sh"], "root", "/", environment={"PYTHON_VERSION": VERSION, "KEPT": "yes"})
-    image = compose(scratch(AMD64), [Stacked(descriptor, diff_id)], start)
+    image = compose(scratch(HERE), [Stacked(descriptor, diff_id)], start)
     layout = Layout.create(folder / "layout")
     layout.add_file(packed, descriptor)
     layout.add_image(image, "python")
@@ -93,8 +94,8 @@ def revision(language: Language = Language.PYTHON, name: str = "hello") -> Revis
 
 async def prepared(data: Path, index: FolderIndex) -> Prepared:
     """Tree and environment as a worker of its own makes them. They stay when it ends."""
-    async with PlatformDouble() as platform, platform.worker(data, index_url=index.url):
-        build = await platform.build(ALGORITHM, name="hello")
+    async with PlatformDouble() as double, double.worker(data, index_url=index.url):
+        build = await double.build(ALGORITHM, name="hello")
         (environment,) = (path for path in (data / "environments").iterdir() if path.is_dir())
         return Prepared((data / "trees" / build.artifact.digest).resolve(), environment.resolve())
 
@@ -145,7 +146,7 @@ async def test_a_revision_runs_in_docker_and_is_the_same_image_wherever_it_was_b
     index = FolderIndex(tmp_path / "index")
     index.add("greetings", "1.0", wheel("greetings", "1.0", {"greetings.py": "WORD = 'Hi'\n"}))
     (tmp_path / "work").mkdir()
-    image = await base.image(AMD64)
+    image = await base.image(HERE)
     digests = set()
     for place in ("one", "another and longer"):
         made_of = await prepared(tmp_path / place, index)
@@ -187,7 +188,7 @@ async def test_a_pipe_algorithm_runs_in_docker(
         "{'result': data * 2, 'metadata': {'content_type': 'text'}}) + '\\n')\n"
     )
     program.chmod(0o755)
-    image = await base.image(AMD64)
+    image = await base.image(HERE)
     made_of = Prepared(tree, None)
     async with assembled(revision(Language.PIPE), made_of, image, PYTHON, runner=RUNNER, work=tmp_path) as made:
         async with pushed(made, base, registry_server, tmp_path) as reference:
@@ -200,7 +201,7 @@ async def test_a_pipe_algorithm_runs_in_docker(
 
 
 async def test_a_base_with_another_python_is_refused(base: FromLayout, tmp_path: Path) -> None:
-    image = await base.image(AMD64)
+    image = await base.image(HERE)
     other = BasePython.usual("3.8.20")
     with pytest.raises(BaseUnfit, match=rf"holds Python {VERSION}, .* made with 3.8.20; .* with Python 3.8$"):
         async with assembled(revision(), Prepared(tmp_path, tmp_path), image, other, runner=RUNNER, work=tmp_path):
