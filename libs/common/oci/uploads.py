@@ -4,7 +4,7 @@ beside (OCI distribution specification 1.1, "Pushing Blobs")."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -26,10 +26,11 @@ _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 
 @dataclass(frozen=True)
 class _Upload:
-    """One that the registry has begun: where it goes on, and how many bytes are there."""
+    """One that the registry has begun: where it goes on, how much is there, and the least that a piece may have."""
 
     url: str
     have: int = 0
+    least: int = 0
 
 
 async def mount(registry: Registry, repository: str, digest: str, source: str) -> bool:
@@ -86,14 +87,15 @@ async def push_blob(
 async def _begin(registry: Registry, repository: str) -> _Upload:
     url = f"{registry.base}/v2/{repository}/blobs/uploads/"
     answer = await registry.send("POST", url, repository, push=True, headers={"Content-Length": "0"}, allowed=(202,))
-    return _Upload(_location(registry, answer, url))
+    least = answer.headers.get("oci-chunk-min-length", "")
+    return _Upload(_location(registry, answer, url), least=int(least) if least.isdecimal() else 0)
 
 
 async def _step(
     registry: Registry, repository: str, upload: _Upload, descriptor: Descriptor, file: Path, chunk: int
 ) -> _Upload | None:
     """Send the next piece; None when the blob is complete."""
-    left = descriptor.size - upload.have
+    left, chunk = descriptor.size - upload.have, max(chunk, upload.least)
     headers = {"Content-Type": "application/octet-stream"}
     if left == 0 or (upload.have == 0 and left <= chunk):
         mark = "&" if urlsplit(upload.url).query else "?"
@@ -108,7 +110,7 @@ async def _step(
     answer = await registry.send(
         "PATCH", upload.url, repository, push=True, headers=headers, content=body, allowed=(202,)
     )
-    return _Upload(_location(registry, answer, upload.url), _have(answer, upload.have + length))
+    return replace(upload, url=_location(registry, answer, upload.url), have=_have(answer, upload.have + length))
 
 
 async def _resumed(registry: Registry, repository: str, upload: _Upload) -> _Upload | None:
@@ -119,7 +121,7 @@ async def _resumed(registry: Registry, repository: str, upload: _Upload) -> _Upl
         log.info("upload_begins_anew", registry=registry.name, repository=repository, reason=str(refused))
         return None
     url = _location(registry, answer, upload.url) if "location" in answer.headers else upload.url
-    return _Upload(url, _have(answer, 0))
+    return replace(upload, url=url, have=_have(answer, 0))
 
 
 def _location(registry: Registry, answer: httpx.Response, asked: str) -> str:
