@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from constellation.cli import algo, audit, data, key, launch, migrate, org, satellite, serve, up, user, worker
+from constellation.cli import algo, audit, data, image, key, launch, migrate, org, satellite, serve, up, user, worker
 
 app = typer.Typer(
     name="constellation",
@@ -22,6 +22,7 @@ for name, group in (
     ("satellite", satellite),
     ("launch", launch),
     ("data", data),
+    ("image", image),
     ("worker", worker),
     ("user", user),
     ("org", org),

@@ -12,24 +12,27 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from libs.common.contracts.catalog import Language
+from libs.common.contracts.catalog import CatalogEntry, Language
+from libs.common.contracts.catalog import Revision as Built
 from libs.common.oci import references
 from libs.common.oci.documents import LAYER_GZIP, Descriptor, Platform, digest_of
 from libs.common.oci.images import Stacked, Start, compose, scratch
 from libs.common.oci.layout import Layout
 from libs.common.oci.registry import Registry
 from libs.common.oci.transfer import FromLayout, push, save
-from services.worker import runner
+from services.worker import image_build, runner
 from services.worker.environments import Prepared
+from services.worker.image_build import ImageNotBuilt, Target
 from services.worker.images import Assembled, BasePython, BaseUnfit, Revision, assembled
 from tests.service.worker.packages import FolderIndex, wheel
-from tests.service.worker.platform_double import COMMIT, OWNER
+from tests.service.worker.platform_double import COMMIT, OWNER, Build
 from tests.service.worker.platform_double import Platform as PlatformDouble
 from tests.support.docker import Docker
 from tests.support.docker_registry import DockerRegistry
@@ -92,12 +95,16 @@ def revision(language: Language = Language.PYTHON, name: str = "hello") -> Revis
     return Revision(OWNER, name, COMMIT, language)
 
 
-async def prepared(data: Path, index: FolderIndex) -> Prepared:
-    """Tree and environment as a worker of its own makes them. They stay when it ends."""
-    async with PlatformDouble() as double, double.worker(data, index_url=index.url):
-        build = await double.build(ALGORITHM, name="hello")
-        (environment,) = (path for path in (data / "environments").iterdir() if path.is_dir())
-        return Prepared((data / "trees" / build.artifact.digest).resolve(), environment.resolve())
+def entry(name: str, build: Build) -> CatalogEntry:
+    """An algorithm of the catalog with one revision."""
+    built = Built(
+        id=uuid4(),
+        commit=COMMIT,
+        language=Language.PYTHON,
+        artifact=build.artifact,
+        built_at=datetime.now(UTC),
+    )
+    return CatalogEntry(id=uuid4(), owner=OWNER, name=name, revisions=(built,))
 
 
 @asynccontextmanager
@@ -146,16 +153,36 @@ async def test_a_revision_runs_in_docker_and_is_the_same_image_wherever_it_was_b
     index = FolderIndex(tmp_path / "index")
     index.add("greetings", "1.0", wheel("greetings", "1.0", {"greetings.py": "WORD = 'Hi'\n"}))
     (tmp_path / "work").mkdir()
-    image = await base.image(HERE)
-    digests = set()
-    for place in ("one", "another and longer"):
-        made_of = await prepared(tmp_path / place, index)
+    data, layout = tmp_path / "data", tmp_path / "layout"
+    async with PlatformDouble() as double:
+        async with double.worker(data, index_url=index.url):
+            build = await double.build(ALGORITHM, name="hello")
+        (environment,) = (path for path in (data / "environments").iterdir() if path.is_dir())
+        made_of = Prepared(data / "trees" / build.artifact.digest, environment)
+        image = await base.image(HERE)
         async with assembled(revision(), made_of, image, PYTHON, runner=RUNNER, work=tmp_path / "work") as made:
-            digests.add(made.image.descriptor.digest)
-            async with pushed(made, base, registry_server, tmp_path / "work") as reference:
-                pass
-    assert len(digests) == 1
-    assert not list((tmp_path / "work").iterdir())
+            digest = made.image.descriptor.digest
+
+        # The same by the command, elsewhere and later: source and environment are made anew.
+        double.catalog = [entry("other", build), entry("hello", build)]
+        settings = double.settings(
+            tmp_path / "another place", index_url=index.url, image_base=str(base.layout.folder)
+        )
+        target = Target(f"{registry_server.host}/joe/hello:{COMMIT}", layout)
+        said: list[str] = []
+        wanted = f"joe/hello/{COMMIT}"
+        plain = [registry_server.host]
+        assert await image_build.build(settings, wanted, target, plain_http=plain, say=said.append) == digest
+        with pytest.raises(ImageNotBuilt, match="there is no algorithm joe/nobody"):
+            await image_build.build(settings, "joe/nobody", target, say=said.append)
+        with pytest.raises(ImageNotBuilt, match="joe/hello has no public version that was built; name one"):
+            await image_build.build(settings, "joe/hello", target, say=said.append)
+        with pytest.raises(ImageNotBuilt, match=rf"{registry_server.host}.*the registry at https://.* cannot be"):
+            await image_build.build(settings, wanted, target, say=said.append)
+    assert Layout(layout).image(HERE, f"joe/hello:{COMMIT}").descriptor.digest == digest
+    Layout(layout).verify()
+    reference = f"{registry_server.host}/joe/hello:{COMMIT}@{digest}"
+    assert not [*(tmp_path / "work").iterdir(), *(tmp_path / "another place").glob("image-*")]
 
     await asyncio.to_thread(docker.run, "pull", reference)
     async with container(docker, reference) as (name, caller):
