@@ -31,6 +31,7 @@ def build(
     import uvloop  # noqa: PLC0415 - only a command that runs needs these
     from pydantic import ValidationError  # noqa: PLC0415
 
+    from libs.common import logs  # noqa: PLC0415
     from services.worker import image_build  # noqa: PLC0415
     from services.worker.settings import WorkerSettings  # noqa: PLC0415
 
@@ -38,6 +39,7 @@ def build(
     source: dict[str, Any] = {} if env_file is None else {"_env_file": env_file}
     try:
         settings = WorkerSettings(**source, **{name: value for name, value in given.items() if value is not None})
+        logs.configure(level="WARNING", human=True)
         target = image_build.Target(push, layout)
         made = image_build.build(
             settings,
