@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import Field
@@ -79,6 +79,12 @@ class WorkerSettings(ServiceSettings):
     replica_open_files: int = Field(default=4096, ge=64)
     replica_file_mib: int = Field(default=10_240, ge=1)
     """Largest file that an algorithm or build may write."""
+
+    image_base: str | None = None
+    """Base of algorithms' container images, with the same Python as `python`: a reference, or the folder or tar
+    archive of an OCI layout. Default: `python:3.N-slim`."""
+    image_python: PurePosixPath | None = None
+    """The Python in it. Default: `/usr/local/bin/python3.N`."""
 
     cache_mib: int = Field(default=20_480, ge=1)
     """Disk for unpacked sources and environments; the least recently used ones go first."""

@@ -1,7 +1,8 @@
-"""Entry: `python -I main.py [--check] SPEC` with the interpreter of the algorithm's environment.
+"""Entry: `python -I main.py [--check | --container] SPEC` with the interpreter of the algorithm's environment.
 
 Serves the replica that SPEC describes until it is told to stop. With `--check` it loads the algorithm once
 and ends: 0 when it can be served, 1 when not, 3 when only its load() raised. 2 when the specification is wrong.
+With `--container` the environment says what a container image cannot know (see container.py).
 """
 
 from __future__ import annotations

@@ -132,8 +132,8 @@ def parse_gateway(url: str) -> Gateway:
     return Gateway(host, port)
 
 
-def read_spec(path: str) -> Spec:
-    """Raises SpecError, or OSError when the file cannot be read."""
+def read_members(path: str) -> dict[str, Any]:
+    """What a specification's file holds. Raises SpecError, or OSError when it cannot be read."""
     with open(path, encoding="utf-8") as file:
         try:
             members = json.load(file)
@@ -141,4 +141,4 @@ def read_spec(path: str) -> Spec:
             raise SpecError(f"{path} is not JSON: {error}") from None
     if not isinstance(members, dict):
         raise SpecError(f"{path} must hold a JSON object")
-    return Spec(members)
+    return members

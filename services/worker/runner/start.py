@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import sys
 
-from .spec import SpecError, read_spec
+from .spec import Spec, SpecError, read_members
 
-USAGE = "usage: python -I main.py [--check] SPEC"
+USAGE = "usage: python -I main.py [--check | --container] SPEC"
 
 
 def main(arguments: list[str]) -> int:
     """Gives the exit code."""
     checking = "--check" in arguments
-    paths = [argument for argument in arguments if argument != "--check"]
+    in_container = "--container" in arguments
+    paths = [argument for argument in arguments if argument not in ("--check", "--container")]
     if len(paths) != 1 or paths[0].startswith("-"):
         print(USAGE, file=sys.stderr)  # noqa: T201 - the command line's own words
         return 2
     try:
-        spec = read_spec(paths[0])
+        members = read_members(paths[0])
+        if in_container:
+            from . import container  # noqa: PLC0415 - only images need it
+
+            container.complete(members, os.environ)
+        spec = Spec(members)
         if not checking:
             spec.require_addresses()
     except (OSError, SpecError) as error:

@@ -29,7 +29,8 @@ from starlette.routing import Route
 
 from libs.common.bus import MemoryBus
 from libs.common.contracts.builds import BuildLog, BuildResult, BuildSpec
-from libs.common.contracts.catalog import Artifact, Language
+from libs.common.contracts.catalog import Artifact, CatalogEntry, Language
+from libs.common.contracts.feeds import FeedChange, FeedPage
 from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested, OrdersChanged, worker_queue
 from libs.common.contracts.replicas import (
     ReplicaOrder,
@@ -97,6 +98,7 @@ class Platform:
     bus: MemoryBus = field(default_factory=MemoryBus)
     blobs: dict[str, bytes] = field(default_factory=dict)
     builds: dict[UUID, Build] = field(default_factory=dict)
+    catalog: list[CatalogEntry] = field(default_factory=list)
     secrets: dict[UUID, dict[str, str]] = field(default_factory=dict)
     orders: dict[UUID, ReplicaOrder] = field(default_factory=dict)
     reports: list[WorkerReport] = field(default_factory=list)
@@ -260,6 +262,7 @@ class Platform:
                 Route("/internal/builds/{id}/claim", self._claim, methods=["POST"]),
                 Route("/internal/builds/{id}/log", self._log, methods=["POST"]),
                 Route("/internal/builds/{id}/result", self._result, methods=["POST"]),
+                Route("/internal/feeds/catalog", self._catalog),
                 Route("/internal/blobs/{digest}", self._blob, methods=["GET", "PUT"]),
                 Route("/internal/revisions/{id}/environment", self._environment),
                 Route("/internal/workers/{id}/report", self._report, methods=["POST"]),
@@ -284,6 +287,18 @@ class Platform:
             return _problem(409, "it is taken")
         build.claimed_by = (await request.json())["worker"]
         return JSONResponse(build.spec.model_dump(mode="json"))
+
+    async def _catalog(self, request: Request) -> Response:
+        """One change a page, as a registry with a long history gives them."""
+        since = int(request.query_params["since"])
+        changes = [
+            FeedChange(key=str(entry.id), version=number, body=entry.model_dump(mode="json"))
+            for number, entry in enumerate(self.catalog, 1)
+        ]
+        page = FeedPage(
+            epoch="e", version=since + 1, changes=tuple(changes[since : since + 1]), more=since + 1 < len(changes)
+        )
+        return JSONResponse(page.model_dump(mode="json"))
 
     async def _log(self, request: Request) -> Response:
         build = self.builds[UUID(request.path_params["id"])]
