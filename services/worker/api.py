@@ -18,12 +18,12 @@ routes = router(service_only)
 
 
 @routes.get("/internal/replicas/{replica_id}/log")
-def replica_log(
+async def replica_log(
     request: Request, replica_id: UUID, tail: Annotated[int, Query(ge=1, le=MAX_TAIL_BYTES)] = 64 * 1024
 ) -> Response:
     """The last `tail` bytes of a replica's log, as text. Raises NotFound for one that left none here."""
     replicas: Replicas = request.app.state.replicas
-    content = replicas.log_tail(replica_id, tail)
+    content = await replicas.log_tail(replica_id, tail)
     if content is None:
         raise NotFound(f"this worker has no log of replica {replica_id}")
     return Response(content.decode(errors="replace"), media_type="text/plain")

@@ -3,7 +3,7 @@
 handle.json   the worker's note (see handles.py)
 spec.json     the runner's specification, readable by the replica's user
 preparation   output of the programs that made its environment
-out           output of the launcher and of the runner's own faults
+process.json, out   of a sandbox of processes: its launcher, and what that and the runner's own faults printed
 tmp/          the replica's /tmp
 d/            of the replica's user: s (socket for calls), c (control), state, log
 """
@@ -23,7 +23,8 @@ from services.worker.launcher.request import PREFIX
 from services.worker.steps import give, own_folder
 
 _MAX_STATE_BYTES = 64 * 1024
-_KEPT_LOG_BYTES = 1 << 20
+KEPT_LOG_BYTES = 1 << 20
+"""Of each part of a replica's log."""
 _KEPT_LOGS = 200
 _WORDS_BYTES = 1500
 
@@ -40,7 +41,6 @@ class ReplicaFolder:
         self.state = self.own / "state"
         self.log = self.own / "log"
         self.spec = path / "spec.json"
-        self.out = path / "out"
         self.preparation = path / "preparation"
 
     @classmethod
@@ -63,26 +63,27 @@ class ReplicaFolder:
             json.dump(members, file)
         give(self.spec, uid)
 
-    def failure(self) -> str | None:
-        """Why the runner says that the replica failed, if it does."""
+    def failure(self, out: bytes) -> str | None:
+        """Why the runner says that the replica failed, if it does.
+
+        Args:
+            out: what the replica's first process printed, here and below.
+        """
         try:
             members = json.loads(read_untrusted(self.state, _MAX_STATE_BYTES))
         except (Untrusted, ValueError):
-            return self._launcher_failure()
+            return _launcher_failure(out)
         reason = members.get("reason") if isinstance(members, dict) and members.get("state") == "failed" else None
         return reason[:_WORDS_BYTES] if isinstance(reason, str) else None
 
-    def said(self) -> str:
+    def said(self, out: bytes) -> str:
         """The end of what the replica printed, for people."""
-        text = tail(self.log, _WORDS_BYTES) or tail(self.out, _WORDS_BYTES)
+        text = tail(self.log, _WORDS_BYTES) or out[-_WORDS_BYTES:]
         return text.decode(errors="replace").strip()
 
-    def log_tail(self, limit: int) -> bytes:
-        return tail(self.log, limit) or tail(self.out, limit) or tail(self.preparation, limit)
-
-    def archive(self, logs: Path, replica_id: UUID) -> None:
+    def archive(self, logs: Path, replica_id: UUID, out: bytes) -> None:
         """Keep the log of a replica that ended, and remove the folder. The oldest logs make room."""
-        content = b"".join(tail(path, _KEPT_LOG_BYTES) for path in (self.preparation, self.out, self.log))
+        content = tail(self.preparation, KEPT_LOG_BYTES) + out + tail(self.log, KEPT_LOG_BYTES)
         if content:
             with contextlib.suppress(OSError):  # a full disk: the folder has to go all the more
                 (logs / f"{replica_id}.log").write_bytes(content)
@@ -91,7 +92,8 @@ class ReplicaFolder:
                 path.unlink(missing_ok=True)
         remove(self.path)
 
-    def _launcher_failure(self) -> str | None:
-        lines = tail(self.out, _WORDS_BYTES).decode(errors="replace").splitlines()
-        own = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
-        return own[-1] if own else None
+
+def _launcher_failure(out: bytes) -> str | None:
+    lines = out[-_WORDS_BYTES:].decode(errors="replace").splitlines()
+    own = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
+    return own[-1] if own else None
