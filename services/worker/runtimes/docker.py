@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,8 @@ WORKER_LABEL = "constellation.worker"
 REPLICA_LABEL = "constellation.replica"
 
 _TMP = "/tmp"  # noqa: S108 - the container's own
-_CLOSED_HOMES = Path("/root")
-"""A folder that images close to all users but root; what is mounted below it is reached all the same."""
+_CLOSED = Path("/root")
+"""A folder that images close to all users but root. Another one takes its place where something is mounted in it."""
 _ASK_SECONDS = 30.0
 _START_SECONDS = 120.0
 _END_SECONDS = 30.0
@@ -109,10 +109,9 @@ class DockerManager:
             raise failure
 
     async def list(self) -> Mapping[UUID, Inspection]:
-        label = f"{WORKER_LABEL}={self._options.worker_id}"
         with _in_words():
             async with asyncio.timeout(_ASK_SECONDS):
-                found = await self._engine.containers.list(all=True, filters=json.dumps({"label": [label]}))
+                found = await self._labelled()
         inspections: dict[UUID, Inspection] = {}
         for one in found:
             with contextlib.suppress(ValueError):  # a label that a person wrote
@@ -133,33 +132,35 @@ class DockerManager:
         """An engine that is away tells nothing: what it ran may run on."""
         while True:
             try:
-                await self._container(replica).wait()
+                for container in await self._labelled(replica):
+                    await container.wait()
                 shown = await self._shown(replica)
                 if shown is None or not shown["State"]["Running"]:
                     return exit_of(shown)
             except (DockerError, aiohttp.ClientError, TimeoutError) as error:
-                if _is_missing(error):
-                    return exit_of(None)
-                await asyncio.sleep(_RETRY_SECONDS)
+                if not _is_missing(error):  # else it was removed meanwhile
+                    await asyncio.sleep(_RETRY_SECONDS)
 
     async def stop(self, replica: UUID, *, patience: float = 3.0) -> None:
         if (starting := self._starting.get(replica)) is not None:
             await asyncio.wait({starting})
-        container = self._container(replica)
         async with asyncio.timeout(patience + _END_SECONDS):
             while True:
-                try:
-                    await container.stop(t=round(patience))
-                    await container.delete(force=True, v=True)
-                except (DockerError, aiohttp.ClientError) as error:
-                    if _is_missing(error):
+                with contextlib.suppress(DockerError, aiohttp.ClientError):
+                    found = await self._labelled(replica)
+                    if not found:
                         return
-                await asyncio.sleep(_RETRY_SECONDS / 10)
+                    for container in found:
+                        await container.stop(t=round(patience))
+                        await container.delete(force=True, v=True)
+                    continue
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def logs(self, replica: UUID, limit: int) -> bytes:
         try:
             async with asyncio.timeout(_ASK_SECONDS):
-                pieces = await self._container(replica).log(stdout=True, stderr=True)
+                found = await self._labelled(replica)
+                pieces = [piece for one in found for piece in await one.log(stdout=True, stderr=True)]
         except (DockerError, aiohttp.ClientError, TimeoutError):
             return b""
         return "".join(pieces).encode()[-limit:]
@@ -199,27 +200,30 @@ class DockerManager:
                 if shown is not None and shown["State"]["Status"] != "created":
                     return None
                 if shown is not None:  # half made, by a worker that was killed
-                    await self._container(container.replica).delete(force=True, v=True)
+                    await self._engine.containers.container(shown["Id"]).delete(force=True, v=True)
                 config = configuration(container, self._options)
-                made = await self._engine.containers.create(config, name=self._name(container.replica))
+                name = f"constellation-{self._options.worker_id[:8]}-{container.replica}"
+                made = await self._engine.containers.create(config, name=name)
                 await made.start()
-        except (DockerError, aiohttp.ClientError, TimeoutError) as error:
+        except (DockerError, aiohttp.ClientError, TimeoutError, OSError) as error:
             return NotStarted(_words(error))
         return None
 
     async def _shown(self, replica: UUID) -> dict[str, Any] | None:
-        try:
-            return await self._container(replica).show()
-        except DockerError as error:
-            if _is_missing(error):
-                return None
-            raise
+        for container in await self._labelled(replica):
+            try:
+                return await container.show()
+            except DockerError as error:
+                if not _is_missing(error):
+                    raise
+        return None
 
-    def _container(self, replica: UUID) -> DockerContainer:
-        return self._engine.containers.container(self._name(replica))
-
-    def _name(self, replica: UUID) -> str:
-        return f"constellation-{self._options.worker_id[:8]}-{replica}"
+    async def _labelled(self, replica: UUID | None = None) -> Sequence[DockerContainer]:
+        """Containers of this worker, of all replicas or of one."""
+        labels = [f"{WORKER_LABEL}={self._options.worker_id}"]
+        if replica is not None:
+            labels.append(f"{REPLICA_LABEL}={replica}")
+        return await self._engine.containers.list(all=True, filters=json.dumps({"label": labels}))
 
 
 async def connect(settings: WorkerSettings, worker_id: str, tools: Toolchain) -> DockerManager:
@@ -241,7 +245,7 @@ async def connect(settings: WorkerSettings, worker_id: str, tools: Toolchain) ->
     try:
         async with asyncio.timeout(_ASK_SECONDS):
             version = await engine.version()
-    except (DockerError, aiohttp.ClientError, TimeoutError, OSError) as error:
+    except (DockerError, aiohttp.ClientError, TimeoutError) as error:
         await engine.close()
         raise RuntimeUnavailable(
             f"no Docker engine answers at {settings.docker_host} ({_words(error)}); start it, let this user open its"
@@ -255,12 +259,8 @@ def configuration(container: Container, options: Options) -> dict[str, Any]:
     """A container as the engine is asked for it (`POST /containers/create`)."""
     limits = container.limits
     user = options.user if container.uid is None else f"{container.uid}:{container.uid}"
-    readable = [path.resolve() for path in (*container.readable, *options.tools)]
-    writable = [path.resolve() for path in container.writable]
     memory = None if limits.data_mib is None else limits.data_mib << 20
     tmpfs = {_TMP: f"rw,exec,nosuid,nodev,mode=1777{'' if memory is None else f',size={memory}'}"}
-    if any(path.is_relative_to(_CLOSED_HOMES) for path in (*readable, *writable)):
-        tmpfs[str(_CLOSED_HOMES)] = "rw,nosuid,nodev,mode=0755,size=64k"
     ulimits = {
         "core": 0,
         "nofile": limits.open_files,
@@ -283,10 +283,7 @@ def configuration(container: Container, options: Options) -> dict[str, Any]:
         "StopSignal": "SIGTERM",
         "ExposedPorts": {name: {} for name in ports},
         "HostConfig": {
-            "Mounts": [
-                *(_mount(path, read_only=True) for path in dict.fromkeys(readable)),
-                *(_mount(path, read_only=False) for path in dict.fromkeys(writable)),
-            ],
+            "Mounts": _mounts(container, options.tools),
             "Tmpfs": tmpfs,
             "ShmSize": SHM_MIB << 20,
             "ReadonlyRootfs": True,
@@ -352,11 +349,32 @@ def registry_of(image: str) -> str:
     return image.partition("/")[0]
 
 
-def _mount(path: Path, *, read_only: bool) -> dict[str, Any]:
+def _mounts(container: Container, tools: Iterable[Path]) -> Sequence[Mapping[str, Any]]:
+    """What the container sees of this machine."""
+    writable = {path.resolve(): False for path in container.writable}
+    paths = {**{path.resolve(): True for path in (*container.readable, *tools)}, **writable}
+    mounts = [_mount(path, path, read_only=read_only) for path, read_only in paths.items()]
+    if closed := [path for path in paths if path.is_relative_to(_CLOSED)]:
+        mounts.append(_mount(_with_places(container.folder / "root", closed), _CLOSED, read_only=True))
+    return mounts
+
+
+def _with_places(folder: Path, paths: Iterable[Path]) -> Path:
+    """A folder to be seen as `_CLOSED`, with the places for what is mounted in it."""
+    for path in paths:
+        place = folder / path.relative_to(_CLOSED)
+        directory = place if path.is_dir() else place.parent
+        directory.mkdir(parents=True, exist_ok=True)
+        if not path.is_dir():
+            place.touch()
+    return folder
+
+
+def _mount(source: Path, target: Path, *, read_only: bool) -> dict[str, Any]:
     return {
         "Type": "bind",
-        "Source": str(path),
-        "Target": str(path),
+        "Source": str(source),
+        "Target": str(target),
         "ReadOnly": read_only,
         "BindOptions": {"Propagation": "rprivate"},
     }
