@@ -14,7 +14,8 @@ PURE := libs/common/contracts/*,libs/common/states.py,services/*/plan.py,service
 	services/fakts/preflight/rules.py,services/fakts/oauth/prompts.py,$\
 	services/deployer/placement.py,services/deployer/view.py,services/deployer/launch_plan.py,$\
 	services/registry/numbering.py,services/registry/satellite_entries.py
-TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2 chromium=chromium
+TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2 chromium=chromium $\
+	/usr/bin/docker-registry=docker-registry /usr/sbin/dockerd=docker.io
 
 .PHONY: run install install-dev test check bench lock
 

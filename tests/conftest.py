@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.docker import Docker, DockerUnavailable, python_root
 from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQ
 
@@ -55,3 +59,30 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     """A private RabbitMQ node. A test that stops it starts it again."""
     with RabbitMQ(tmp_path_factory.mktemp("rabbitmq") / "node") as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """A private Docker engine; tests that need it are skipped where none can be had."""
+    with tempfile.TemporaryDirectory(prefix="docker-", ignore_cleanup_errors=True) as folder:
+        engine = Docker(Path(folder) / "engine")
+        try:
+            engine.start()
+        except DockerUnavailable as unavailable:
+            engine.close()
+            pytest.skip(f"no Docker engine: {unavailable}")
+        with contextlib.closing(engine):
+            yield engine
+
+
+@pytest.fixture(scope="session")
+def python_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a small base image with this machine's Python, as a tar archive."""
+    return python_root(tmp_path_factory.mktemp("base") / "root.tar")
+
+
+@pytest.fixture(scope="session")
+def python_image(docker: Docker, python_archive: Path) -> str:
+    """The reference of an image in the Docker engine that has Python and a shell, nothing else."""
+    docker.run("import", "--change", 'CMD ["python3"]', str(python_archive), "constellation-test/python:base")
+    return "constellation-test/python:base"
