@@ -28,7 +28,7 @@ from services.worker.toolchain import Toolchain
 from services.worker.users import Users
 from tests.service.worker.calling import call
 from tests.service.worker.places import passable_folder
-from tests.support.docker import Engine
+from tests.support.docker import Docker
 from tests.support.eventually import eventually
 
 ALGORITHM = """
@@ -58,6 +58,9 @@ def apply(input):
 """
 
 
+SLEEP = "import time; time.sleep(600)"
+
+
 @dataclass
 class Node:
     """A machine with one runtime, on which workers come and go."""
@@ -66,8 +69,9 @@ class Node:
     folders: Folders
     tools: Toolchain
     box: Sandbox
-    engine: Engine | None
+    engine: Docker | None
     """None for processes."""
+    image: str
     stack: AsyncExitStack
     laid: dict[UUID, ReplicaFolder] = field(default_factory=dict)
 
@@ -152,8 +156,8 @@ class Node:
         else:
             labels = [f"constellation.worker={self.folders.worker_id()}", f"constellation.replica={replica}"]
             options = [word for label in labels for word in ("--label", label)]
-            command = ["run", "-d", "--network", "none", "--name", self.name(replica), *options]
-            await asyncio.to_thread(self.engine.run, *command, self.engine.image, "/bin/sleep", "600")
+            command = ["run", "-d", "--network", "none", *options]
+            await asyncio.to_thread(self.engine.run, *command, self.image, "python3", "-c", SLEEP)
         return replica
 
     def name(self, replica: UUID) -> str:
@@ -162,11 +166,12 @@ class Node:
 
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
 async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
-    engine: Engine | None = request.getfixturevalue("docker") if request.param == "docker" else None
+    engine: Docker | None = request.getfixturevalue("docker") if request.param == "docker" else None
+    image: str = "" if engine is None else request.getfixturevalue("python_image")
     with passable_folder() as root:
         docker: dict[str, Any] = {}
         if engine is not None:
-            docker = {"docker_host": engine.host, "runtime_image": engine.image, "runtime_network": "host"}
+            docker = {"docker_host": engine.host, "runtime_image": image, "runtime_network": "host"}
         settings = WorkerSettings(data_dir=root, runtime=request.param, **docker)
         folders = Folders(root)
         tools = await toolchain.find(settings)
@@ -180,7 +185,7 @@ async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
             uid=settings.sandbox_uid,
         )
         async with AsyncExitStack() as stack:
-            node = Node(settings, folders, tools, box, engine, stack)
+            node = Node(settings, folders, tools, box, engine, image, stack)
             yield node
             manager = await node.manager()
             for replica in await manager.list():

@@ -11,13 +11,14 @@ import pytest
 
 from libs.common.contracts.catalog import NetworkAccess
 from libs.common.contracts.replicas import ReplicaState
+from services.worker.app import create_app
 from services.worker.folders import Folders
 from services.worker.runtimes.protocol import RuntimeUnavailable
 from tests.service.worker.calling import call
 from tests.service.worker.platform_double import Platform
 from tests.service.worker.test_recovery import worker_process
 from tests.service.worker.test_replicas import ALGORITHM, artifact_of, run_folders
-from tests.support.docker import Engine
+from tests.support.docker import Docker
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.docker
@@ -25,32 +26,31 @@ pytestmark = pytest.mark.docker
 READY, STOPPED, FAILED = ReplicaState.READY, ReplicaState.STOPPED, ReplicaState.FAILED
 
 
-def variables(docker: Engine, **more: str) -> dict[str, str]:
+def variables(docker: Docker, image: str) -> dict[str, str]:
     """Of a worker that runs containers."""
     return {
         "CONSTELLATION_RUNTIME": "docker",
         "CONSTELLATION_DOCKER_HOST": docker.host,
-        "CONSTELLATION_RUNTIME_IMAGE": docker.image,
+        "CONSTELLATION_RUNTIME_IMAGE": image,
         "CONSTELLATION_RUNTIME_NETWORK": "host",
-        **more,
     }
 
 
-def settings(docker: Engine, **more: Any) -> dict[str, Any]:
-    names = {name.removeprefix("CONSTELLATION_").lower(): value for name, value in variables(docker).items()}
+def settings(docker: Docker, image: str, **more: Any) -> dict[str, Any]:
+    names = {name.removeprefix("CONSTELLATION_").lower(): value for name, value in variables(docker, image).items()}
     return {**names, **more}
 
 
-def containers(docker: Engine, data_dir: Path) -> list[str]:
+def containers(docker: Docker, data_dir: Path) -> list[str]:
     """Names of all of a worker's containers."""
     label = f"label=constellation.worker={(data_dir / 'worker_id').read_text().strip()}"
     return (docker.run("ps", "-a", "--filter", label, "--format", "{{.Names}}") or "").split()
 
 
 async def test_a_replica_in_a_container_is_started_called_drained_and_forgotten(
-    docker: Engine, tmp_path: Path
+    docker: Docker, python_image: str, tmp_path: Path
 ) -> None:
-    async with Platform() as platform, platform.worker(tmp_path, **settings(docker)) as worker:
+    async with Platform() as platform, platform.worker(tmp_path, **settings(docker, python_image)) as worker:
         revision = uuid4()
         platform.secrets[revision] = {"API_PASSWORD": "of-the-author"}
         replica = platform.order(artifact_of(platform), name="any", revision_id=revision, secrets_version=3)
@@ -73,9 +73,11 @@ async def test_a_replica_in_a_container_is_started_called_drained_and_forgotten(
         assert not run_folders(worker)
 
 
-async def test_a_killed_container_is_reported_and_a_missing_image_named(docker: Engine, tmp_path: Path) -> None:
+async def test_a_killed_container_is_reported_and_a_missing_image_named(
+    docker: Docker, python_image: str, tmp_path: Path
+) -> None:
     async with Platform() as platform:
-        async with platform.worker(tmp_path, **settings(docker)) as worker:
+        async with platform.worker(tmp_path, **settings(docker, python_image)) as worker:
             replica = platform.order(artifact_of(platform), name="any")
             await platform.wake(worker)
             report = await platform.until(replica, READY)
@@ -90,7 +92,7 @@ async def test_a_killed_container_is_reported_and_a_missing_image_named(docker: 
             assert not await asyncio.to_thread(containers, docker, tmp_path)
             assert not run_folders(worker)
             assert "famous last words" in (tmp_path / "logs" / f"{replica}.log").read_text()
-        absent = settings(docker, runtime_image="127.0.0.1:1/tools/absent:3", runtime_registry_password="hidden-word")
+        absent = settings(docker, "127.0.0.1:1/tools/absent:3", runtime_registry_password="hidden-word")
         async with platform.worker(tmp_path, **absent) as worker:
             replica = platform.order(artifact_of(platform), name="any")
             await platform.wake(worker)
@@ -101,10 +103,12 @@ async def test_a_killed_container_is_reported_and_a_missing_image_named(docker: 
             assert "hidden-word" not in reason
 
 
-async def test_a_worker_that_was_killed_takes_up_its_containers(docker: Engine, tmp_path: Path) -> None:
+async def test_a_worker_that_was_killed_takes_up_its_containers(
+    docker: Docker, python_image: str, tmp_path: Path
+) -> None:
     code = ALGORITHM.replace('return ["seen", input]', "return open('/proc/self/stat').read().split()[21]")
     async with Platform() as platform:
-        async with worker_process(platform, tmp_path, **variables(docker)) as first:
+        async with worker_process(platform, tmp_path, **variables(docker, python_image)) as first:
             kept = platform.order(artifact_of(platform, code), name="any")
             lost = platform.order(artifact_of(platform, code), name="any")
             report, other = await platform.until(kept, READY), await platform.until(lost, READY)
@@ -115,23 +119,20 @@ async def test_a_worker_that_was_killed_takes_up_its_containers(docker: Engine, 
             assert await call(report, {}) == started
         mark = Folders(tmp_path).mark()
         await asyncio.to_thread(docker.run, "kill", f"constellation-{mark}-{lost}")
-        labels = [f"constellation.worker={Folders(tmp_path).worker_id()}", f"constellation.replica={uuid4()}"]
-        options = [word for label in labels for word in ("--label", label)]
-        await asyncio.to_thread(
-            docker.run,
-            "run",
-            "-d",
-            "--network",
-            "none",
+        worker = f"constellation.worker={Folders(tmp_path).worker_id()}"
+        stray = [
             "--name",
             f"stray-{mark}",
-            *options,
-            docker.image,
-            "/bin/sleep",
-            "600",
-        )
+            "--label",
+            worker,
+            "--label",
+            f"constellation.replica={uuid4()}",
+            python_image,
+        ]
+        sleep = ["python3", "-c", "import time; time.sleep(600)"]
+        await asyncio.to_thread(docker.run, "run", "-d", "--network", "none", *stray, *sleep)
         platform.reports.clear()
-        async with worker_process(platform, tmp_path, **variables(docker)) as second:
+        async with worker_process(platform, tmp_path, **variables(docker, python_image)) as second:
             again = await platform.until(kept, READY)
             assert (again.address, again.since) == (report.address, report.since)
             assert await call(again, {}) == started
@@ -146,8 +147,7 @@ async def test_a_worker_that_was_killed_takes_up_its_containers(docker: Engine, 
 async def test_a_worker_without_an_engine_does_not_start(tmp_path: Path) -> None:
     async with Platform() as platform:
         nowhere = {"runtime": "docker", "docker_host": f"unix://{tmp_path}/nothing.sock"}
-        with pytest.raises(BaseException) as raised:  # noqa: PT011 - the message is looked at
-            async with platform.worker(tmp_path, **nowhere):
+        app = create_app(platform.settings(tmp_path, **nowhere), bus=platform.bus)
+        with pytest.raises(RuntimeUnavailable, match=r"no Docker engine .*CONSTELLATION_RUNTIME=process"):
+            async with app.router.lifespan_context(app):
                 pass
-        print(repr(raised.value))
-        raise AssertionError
