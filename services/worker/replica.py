@@ -19,10 +19,10 @@ from libs.common.states import may, step
 from services.worker import metrics
 from services.worker.control import Control, Health, NoAnswer
 from services.worker.environments import Prepared
-from services.worker.files import tail
 from services.worker.handles import Handle
-from services.worker.replica_folder import KEPT_LOG_BYTES, ReplicaFolder
+from services.worker.replica_folder import OUT_BYTES, ReplicaFolder
 from services.worker.replica_launch import ReplicaFailed, ReplicaHost, launch, prepare
+from services.worker.replica_log import Kept
 from services.worker.runner import state as runner_states
 from services.worker.runtimes.protocol import Exit
 from services.worker.users import NoUserLeft
@@ -117,12 +117,10 @@ class Replica:
             id=self.spec.id, state=self.state, reason=self._reason, address=address, since=self._since
         )
 
-    async def log_tail(self, limit: int) -> bytes | None:
-        """The end of its log while it runs."""
+    async def log(self) -> Kept | None:
+        """What there is of its log while it has not ended."""
         folder = self._folder
-        if folder is None:
-            return None
-        return tail(folder.log, limit) or await self._out(limit) or tail(folder.preparation, limit)
+        return None if folder is None else await asyncio.to_thread(folder.collected_log, b"")
 
     # Its life
 
@@ -229,12 +227,12 @@ class Replica:
         """Why it ended, and its last words."""
         if self._folder is None:
             return "the replica has ended"
-        out = await self._out(KEPT_LOG_BYTES)
+        out = await self._out()
         said = self._folder.said(out)
         return (self._folder.failure(out) or ended.words) + (f"\nIts last output:\n{said}" if said else "")
 
-    async def _out(self, limit: int) -> bytes:
-        return await self._host.containers.logs(self.spec.id, limit)
+    async def _out(self) -> bytes:
+        return await self._host.containers.logs(self.spec.id, OUT_BYTES)
 
     def _wait_for_end(self) -> asyncio.Task[Exit]:
         return asyncio.create_task(self._host.containers.wait(self.spec.id))
@@ -250,7 +248,7 @@ class Replica:
         """Nothing of it is left but its log; then it is in its last state."""
         self._ending = True
         host = self._host
-        out = await self._out(KEPT_LOG_BYTES)
+        out = await self._out()
         if self._launched:
             try:
                 await host.containers.stop(self.spec.id)

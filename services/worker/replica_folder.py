@@ -10,7 +10,6 @@ d/            of the replica's user: s (socket for calls), c (control), state, l
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -18,14 +17,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from services.worker import replica_log
 from services.worker.files import Untrusted, read_untrusted, remove, tail
 from services.worker.launcher.request import PREFIX
+from services.worker.replica_log import Kept
 from services.worker.steps import give, own_folder
 
 _MAX_STATE_BYTES = 64 * 1024
-KEPT_LOG_BYTES = 1 << 20
-"""Of each part of a replica's log."""
-_KEPT_LOGS = 200
+OUT_BYTES = 1 << 20
+"""Of what its first process printed."""
 _WORDS_BYTES = 1500
 
 
@@ -81,15 +81,12 @@ class ReplicaFolder:
         text = tail(self.log, _WORDS_BYTES) or out[-_WORDS_BYTES:]
         return text.decode(errors="replace").strip()
 
+    def collected_log(self, out: bytes) -> Kept:
+        return replica_log.collect(self.preparation, self.log, out)
+
     def archive(self, logs: Path, replica_id: UUID, out: bytes) -> None:
-        """Keep the log of a replica that ended, and remove the folder. The oldest logs make room."""
-        content = tail(self.preparation, KEPT_LOG_BYTES) + out + tail(self.log, KEPT_LOG_BYTES)
-        if content:
-            with contextlib.suppress(OSError):  # a full disk: the folder has to go all the more
-                (logs / f"{replica_id}.log").write_bytes(content)
-            oldest_first = sorted(logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
-            for path in oldest_first[:-_KEPT_LOGS]:
-                path.unlink(missing_ok=True)
+        """Keep the log of a replica that ended, and remove the folder."""
+        replica_log.archive(logs, replica_id, self.collected_log(out))
         remove(self.path)
 
 

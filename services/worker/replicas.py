@@ -10,12 +10,13 @@ from uuid import UUID
 
 from libs.common import logs
 from libs.common.contracts.replicas import TERMINAL, ReplicaOrder, ReplicaReport, ReplicaState
-from services.worker import handles, metrics
-from services.worker.files import remove, tail
+from services.worker import handles, metrics, replica_log
+from services.worker.files import remove
 from services.worker.plan import Actions, plan
 from services.worker.replica import Replica
-from services.worker.replica_folder import KEPT_LOG_BYTES, ReplicaFolder
+from services.worker.replica_folder import OUT_BYTES, ReplicaFolder
 from services.worker.replica_launch import ReplicaHost
+from services.worker.replica_log import Kept, Part
 from services.worker.runtimes.protocol import Inspection
 
 log = logs.get(__name__)
@@ -62,11 +63,18 @@ class Replicas:
     def reports(self) -> tuple[ReplicaReport, ...]:
         return tuple(replica.report() for replica in self._known.values())
 
-    async def log_tail(self, replica_id: UUID, limit: int) -> bytes | None:
-        """The end of a replica's log, also for a while after it ended; None when there is none."""
+    async def log(self, replica_id: UUID, offset: int, limit: int) -> tuple[Part, bool] | None:
+        """At most `limit` bytes of a replica's log from `offset` on, and whether that is the end of a log that grows
+        no more. Also for a while after it ended; None when there is none."""
         replica = self._known.get(replica_id)
-        running = None if replica is None else await replica.log_tail(limit)
-        return running or tail(self._host.folders.logs / f"{replica_id}.log", limit) or running
+        kept = None if replica is None else await replica.log()
+        ended = kept is None and (replica is None or replica.state in TERMINAL)
+        if kept is None:
+            kept = await asyncio.to_thread(replica_log.archived, self._host.folders.logs, replica_id)
+        if kept is None and replica is None:
+            return None
+        found = replica_log.part(kept or Kept(0, b""), offset, limit, ended=ended)
+        return found, ended and found.whole
 
     async def stop_all(self, *, drain_seconds: float) -> None:
         """End every replica: those that serve may finish their calls for so long."""
@@ -115,7 +123,7 @@ class Replicas:
             log.info("replica_adopted", replica=str(handle.spec.id), state=handle.state)
             replica.adopt(folder, handle)
             return
-        out = await self._host.containers.logs(handle.spec.id, KEPT_LOG_BYTES)
+        out = await self._host.containers.logs(handle.spec.id, OUT_BYTES)
         known = None if inspection is None or inspection.exit is None else inspection.exit.reason
         reason = folder.failure(out) or "it ended while its worker was away" + (f": {known}" if known else "")
         await self._stop(handle.spec.id)

@@ -27,7 +27,10 @@ STOP_SECONDS = 60.0
 COMMAND_SECONDS = 180.0
 
 _LEFT_OUT = frozenset(
-    "test tests __pycache__ site-packages dist-packages idlelib ensurepip lib2to3 tkinter turtledemo pydoc_data".split()
+    {
+        *("test", "tests", "__pycache__", "site-packages", "dist-packages", "idlelib", "ensurepip", "lib2to3"),
+        *("tkinter", "turtledemo", "pydoc_data"),
+    }
 )
 _LIBRARY = re.compile(r"(?:=>\s*)?(?P<path>/\S+)\s+\(0x")
 

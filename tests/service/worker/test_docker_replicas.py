@@ -91,7 +91,7 @@ async def test_a_killed_container_is_reported_and_a_missing_image_named(
             assert "famous last words" in failed.reason
             assert not await asyncio.to_thread(containers, docker, tmp_path)
             assert not run_folders(worker)
-            assert "famous last words" in (tmp_path / "logs" / f"{replica}.log").read_text()
+            assert "famous last words" in next((tmp_path / "logs").glob(f"{replica}.*.log")).read_text()
         absent = settings(docker, "127.0.0.1:1/tools/absent:3", runtime_registry_password="hidden-word")
         async with platform.worker(tmp_path, **absent) as worker:
             replica = platform.order(artifact_of(platform), name="any")
