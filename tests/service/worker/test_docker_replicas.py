@@ -19,10 +19,13 @@ from tests.service.worker.platform_double import Platform
 from tests.service.worker.test_recovery import worker_process
 from tests.service.worker.test_replicas import ALGORITHM, artifact_of, run_folders
 from tests.support.docker import Docker
+from tests.support.docker_registry import DockerRegistry
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.docker
 
+PASSWORD = "of-the-registry"
+PASSWORD_HASH = "$2b$04$E58TbssleUjzktYqbS75j.jR0EUgvGSpcFJJl1bb9fPs7bTwQPRk6"
 READY, STOPPED, FAILED = ReplicaState.READY, ReplicaState.STOPPED, ReplicaState.FAILED
 
 
@@ -73,34 +76,60 @@ async def test_a_replica_in_a_container_is_started_called_drained_and_forgotten(
         assert not run_folders(worker)
 
 
-async def test_a_killed_container_is_reported_and_a_missing_image_named(
+async def test_a_killed_container_is_reported_with_its_last_words(
     docker: Docker, python_image: str, tmp_path: Path
 ) -> None:
+    async with Platform() as platform, platform.worker(tmp_path, **settings(docker, python_image)) as worker:
+        replica = platform.order(artifact_of(platform), name="any")
+        await platform.wake(worker)
+        report = await platform.until(replica, READY)
+        await call(report, {"print": "famous last words"})
+        await eventually(lambda: "famous" in next((tmp_path / "run").glob("*/d/log")).read_text())
+        (name,) = await asyncio.to_thread(containers, docker, tmp_path)
+        await asyncio.to_thread(docker.run, "kill", name)
+        failed = await platform.until(replica, FAILED)
+        assert failed.reason is not None
+        assert failed.reason.startswith("the replica's process ended with status 137: it was killed\n")
+        assert "famous last words" in failed.reason
+        assert not await asyncio.to_thread(containers, docker, tmp_path)
+        assert not run_folders(worker)
+        assert "famous last words" in next((tmp_path / "logs").glob(f"{replica}.*.log")).read_text()
+
+
+async def test_an_image_comes_from_a_private_registry(docker: Docker, python_image: str, tmp_path: Path) -> None:
+    users = tmp_path / "htpasswd"
+    users.write_text(f"puller:{PASSWORD_HASH}\n")
+    auth = {"htpasswd": {"realm": "tests", "path": str(users)}}
     async with Platform() as platform:
-        async with platform.worker(tmp_path, **settings(docker, python_image)) as worker:
-            replica = platform.order(artifact_of(platform), name="any")
-            await platform.wake(worker)
-            report = await platform.until(replica, READY)
-            await call(report, {"print": "famous last words"})
-            await eventually(lambda: "famous" in next((tmp_path / "run").glob("*/d/log")).read_text())
-            (name,) = await asyncio.to_thread(containers, docker, tmp_path)
-            await asyncio.to_thread(docker.run, "kill", name)
-            failed = await platform.until(replica, FAILED)
-            assert failed.reason is not None
-            assert failed.reason.startswith("the replica's process ended with status 137: it was killed\n")
-            assert "famous last words" in failed.reason
-            assert not await asyncio.to_thread(containers, docker, tmp_path)
-            assert not run_folders(worker)
-            assert "famous last words" in next((tmp_path / "logs").glob(f"{replica}.*.log")).read_text()
-        absent = settings(docker, "127.0.0.1:1/tools/absent:3", runtime_registry_password="hidden-word")
-        async with platform.worker(tmp_path, **absent) as worker:
-            replica = platform.order(artifact_of(platform), name="any")
-            await platform.wake(worker)
-            reason = (await platform.until(replica, FAILED)).reason
-            assert reason is not None
-            assert "the image 127.0.0.1:1/tools/absent:3 cannot be pulled from 127.0.0.1:1: " in reason
-            assert "CONSTELLATION_RUNTIME_IMAGE" in reason
-            assert "hidden-word" not in reason
+        with DockerRegistry(tmp_path / "registry", auth=auth) as registry:
+            image = f"{registry.host}/private/python:1"
+            await asyncio.to_thread(publish, docker, registry, python_image, image)
+
+            async def started(**more: str) -> str | None:
+                """None, or why a replica was not started by a worker with these settings."""
+                async with platform.worker(tmp_path / "data", **settings(docker, image, **more)) as worker:
+                    replica = platform.order(artifact_of(platform), name="any")
+                    await platform.wake(worker)
+                    return (await platform.until(replica, READY, FAILED)).reason
+
+            name = "runtime_registry_username"
+            for more in ({}, {name: "puller", "runtime_registry_password": "a-wrong-word"}):
+                reason = await started(**more)
+                assert reason is not None
+                assert f"the image {image} cannot be pulled from {registry.host}: " in reason
+                assert "CONSTELLATION_RUNTIME_REGISTRY_USERNAME" in reason
+                assert "a-wrong-word" not in reason
+            assert await started(**{name: "puller", "runtime_registry_password": PASSWORD}) is None
+        assert await started() is None, "an image that is here is not asked for again"
+
+
+def publish(docker: Docker, registry: DockerRegistry, local: str, image: str) -> None:
+    """Push an image, and forget it here."""
+    docker.run("login", "--username", "puller", "--password", PASSWORD, registry.host)
+    docker.run("tag", local, image)
+    docker.run("push", image)
+    docker.run("rmi", image)
+    docker.run("logout", registry.host)
 
 
 async def test_a_worker_that_was_killed_takes_up_its_containers(
