@@ -83,6 +83,10 @@ class LaunchesApi:
         """Newest first."""
         return self._rest.pages(path("admin", "v1", "deployments", deployment_id, "events"))
 
+    def replica_log(self, replica_id: str, offset: int = 0) -> Document:
+        """A part of what a replica printed, from `offset` on."""
+        return self._rest.get(path("admin", "v1", "replicas", replica_id, "log"), params={"offset": offset})
+
     def follow_deployment(
         self, deployment_id: str, on_change: Callable[[Document], None], *, seconds: float = 3600.0
     ) -> Document:

@@ -146,15 +146,35 @@ def logs(
     session: Session,
     launch_id: LaunchId,
     limit: Annotated[int, typer.Option(min=1, help="Most entries to show.")] = 50,
+    replica: Annotated[str | None, typer.Option(help="Show what this replica printed; its id.")] = None,
 ) -> None:
-    """Show what happened to the newest deployment of a launch, newest first."""
+    """Show what happened to the newest deployment of a launch, newest first, or what one replica printed."""
     api = session.administrator
+    if replica is not None:
+        _show_replica_log(session, replica)
+        return
     order = api.launch(launch_id)["desired"]
     if order is None:
         raise Failed("this launch was never deployed")
     columns = {"AT": "at", "WHAT": "kind", "WORKER": "worker_id", "REPLICA": "replica_id", "MESSAGE": "message"}
     events = islice(api.deployment_events(order["deployment_id"]), limit)
     session.output.table(columns, events, none="Nothing has happened yet.")
+
+
+def _show_replica_log(session: Session, replica: str) -> None:
+    """All that there is of it now."""
+    output, pieces, offset = session.output, list[str](), 0
+    while True:
+        part = session.administrator.replica_log(replica, offset)
+        if output.as_json:
+            pieces.append(part["text"])
+        else:
+            output.text(part["text"], end="")
+        if part["ended"] or not part["text"]:
+            break
+        offset = part["next_offset"]
+    if output.as_json:
+        output.document({**part, "text": "".join(pieces), "offset": 0})
 
 
 def _order(session: Session, launch_id: str, act: str, body: dict[str, Any], *, wait: bool) -> None:

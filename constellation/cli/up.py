@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,11 @@ import typer
 
 if TYPE_CHECKING:
     from constellation.up import Options, Platform
+
+
+class Runtime(StrEnum):
+    PROCESS = "process"
+    DOCKER = "docker"
 
 
 def up(
@@ -20,7 +26,10 @@ def up(
         str | None, typer.Option(help="PostgreSQL URL. Default: an embedded server in the data directory.")
     ] = None,
     bus: Annotated[str | None, typer.Option(help="RabbitMQ URL. Default: an in-process bus.")] = None,
-    runtime: Annotated[str, typer.Option(help="How replicas run: process.")] = "process",
+    runtime: Annotated[
+        Runtime,
+        typer.Option(help="How replicas run. Containers need a Docker engine."),
+    ] = Runtime.PROCESS,
     demo: Annotated[bool, typer.Option("--demo", help="Publish the bundled examples on the first start.")] = False,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
 ) -> None:
@@ -30,10 +39,8 @@ def up(
     from constellation.up import Options  # noqa: PLC0415
     from libs.common import logs  # noqa: PLC0415
 
-    if runtime != "process":
-        raise typer.BadParameter("replicas run as processes here; other runtimes are not built yet")
     logs.configure(level=log_level.upper(), human=True)
-    options = Options(data_dir, host, port, database, bus, runtime)
+    options = Options(data_dir, host, port, database, bus, runtime.value)
     raise typer.Exit(uvloop.run(_run(options, demo=demo)))
 
 

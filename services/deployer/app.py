@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 from fastapi import FastAPI
 
 from libs.common import loops, service, web
 from libs.common.bus import Bus
+from libs.common.clients.worker import WorkerClient
 from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.jobs import DEPLOY_QUEUE, LaunchChanged
 from libs.common.contracts.launches import LAUNCHES_FEED
@@ -29,6 +31,7 @@ from services.deployer.routes import Routes
 from services.deployer.settings import DeployerSettings
 
 NAME = "deployer"
+REQUIRES = ("registry", "worker")
 MIGRATIONS = "services.deployer.migrations"
 
 
@@ -43,7 +46,9 @@ def create_app(settings: DeployerSettings, *, bus: Bus | None = None) -> FastAPI
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             here = await stack.enter_async_context(
-                service.runtime(app, settings, name=NAME, requires=("registry",), bus=bus, migrations=MIGRATIONS)
+                service.runtime(
+                    app, settings, name=NAME, requires=("registry", "worker"), bus=bus, migrations=MIGRATIONS
+                )
             )
             catalog = Catalog()
             follower = await stack.enter_async_context(
@@ -54,6 +59,7 @@ def create_app(settings: DeployerSettings, *, bus: Bus | None = None) -> FastAPI
                 service.follow(here.http, here.member, "registry", LAUNCHES_FEED, orders.apply, settings)
             )
             app.state.launch_orders = launches
+            app.state.worker = partial(WorkerClient, here.http, here.member)
             background = _assemble(app, settings, here, catalog, follower, orders)
 
             async def deploy(_: LaunchChanged) -> None:

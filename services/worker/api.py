@@ -5,25 +5,29 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query, Request, Response
+from fastapi import Query, Request
 
 from libs.common.auth import service_only
+from libs.common.contracts.replicas import ReplicaLog
 from libs.common.problems import NotFound
 from libs.common.web import router
 from services.worker.replicas import Replicas
 
-MAX_TAIL_BYTES = 1 << 20
+PART_BYTES = 1 << 18
 
 routes = router(service_only)
 
 
 @routes.get("/internal/replicas/{replica_id}/log")
-def replica_log(
-    request: Request, replica_id: UUID, tail: Annotated[int, Query(ge=1, le=MAX_TAIL_BYTES)] = 64 * 1024
-) -> Response:
-    """The last `tail` bytes of a replica's log, as text. Raises NotFound for one that left none here."""
+async def replica_log(
+    request: Request, replica_id: UUID, offset: Annotated[int, Query(ge=0, lt=1 << 62)] = 0
+) -> ReplicaLog:
+    """A part of a replica's log from `offset` on. Raises NotFound for one that left none here."""
     replicas: Replicas = request.app.state.replicas
-    content = replicas.log_tail(replica_id, tail)
-    if content is None:
+    found = await replicas.log(replica_id, offset, PART_BYTES)
+    if found is None:
         raise NotFound(f"this worker has no log of replica {replica_id}")
-    return Response(content.decode(errors="replace"), media_type="text/plain")
+    part, ended = found
+    return ReplicaLog(
+        replica_id=replica_id, offset=part.offset, next_offset=part.next_offset, text=part.text, ended=ended
+    )

@@ -21,7 +21,7 @@ from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested, OrdersChange
 from libs.common.contracts.replicas import Capacity, WorkerReport
 from libs.common.loops import running
 from libs.common.service import Runtime, runtime
-from services.worker import api, indexes, sandbox, toolchain
+from services.worker import api, indexes, runtimes, sandbox, toolchain
 from services.worker.agent import Agent
 from services.worker.builds import Builder
 from services.worker.door import Door
@@ -33,6 +33,7 @@ from services.worker.programs import Programs
 from services.worker.python_packages import PythonPackages
 from services.worker.replica_launch import Listening, ReplicaHost
 from services.worker.replicas import Replicas
+from services.worker.runtimes.protocol import ContainerManager
 from services.worker.sandbox import Limits, Sandbox
 from services.worker.settings import WorkerSettings
 from services.worker.steps import Steps
@@ -47,7 +48,8 @@ REQUIRES = ("registry", "deployer", "gateway")
 def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
     """The worker's application. Its lifespan runs the node's agent.
 
-    Its start raises AlreadyRunning, ToolMissing, SandboxUnavailable or JoinRefused with what to do about it.
+    Its start raises AlreadyRunning, ToolMissing, SandboxUnavailable, RuntimeUnavailable or JoinRefused with what to
+    do about it.
     """
 
     @asynccontextmanager
@@ -65,11 +67,21 @@ def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
                 hidden=[folders.root, *settings.sandbox_hidden],
                 uid=settings.sandbox_uid,
             )
-            async with runtime(
-                app, settings, name="worker", requires=REQUIRES, bus=bus, instance_id=folders.worker_id()
-            ) as joined:
+            async with (
+                runtimes.opened(settings, folders, box, tools) as containers,
+                runtime(
+                    app, settings, name="worker", requires=REQUIRES, bus=bus, instance_id=folders.worker_id()
+                ) as joined,
+            ):
                 worker = await asyncio.to_thread(
-                    Worker, settings, folders, tools=tools, packages=packages, box=box, joined=joined
+                    Worker,
+                    settings,
+                    folders,
+                    tools=tools,
+                    packages=packages,
+                    box=box,
+                    containers=containers,
+                    joined=joined,
                 )
                 app.state.replicas = worker.replicas
                 app.state.checks["deployer"] = worker.agent.check
@@ -90,18 +102,18 @@ class Worker:
         tools: Toolchain,
         packages: Indexes,
         box: Sandbox,
+        containers: ContainerManager,
         joined: Runtime,
     ) -> None:
         worker_id = joined.member.instance_id
         registry = RegistryClient(joined.http, joined.member)
-        users = Users(settings.sandbox_uid, own_users=box.confinement.own_users)
+        builders = Users(settings.sandbox_uid, own_users=box.confinement.own_users)
         limits = Limits(
             processes=settings.replica_processes,
             open_files=settings.replica_open_files,
             file_mib=settings.replica_file_mib,
         )
-        mark = worker_id[:8]
-        steps = Steps(box, folders, users, limits, mark=mark)
+        steps = Steps(box, folders, builders, limits, mark=folders.mark())
         python = PythonPackages(steps, tools, packages, build_sdists=settings.build_sdists)
         node = None if tools.node is None else NodePackages(steps, tools.node, packages, os.environ)
         environments = Environments(
@@ -119,7 +131,8 @@ class Worker:
         self._bus = joined.bus
         self._worker_id = worker_id
         self._capacity = Capacity(cpus=settings.cpus, memory_mib=settings.memory_mib, replicas=settings.max_replicas)
-        self._labels = _labels(settings, box)
+        self._labels = _labels(settings, box, containers)
+        self._steps = steps
         self._languages = tools.languages
         self._run, self._sequence = uuid4().hex, itertools.count(1)
         self._door = Door(folders.run / DOOR, lambda: joined.member.urls("gateway"))
@@ -139,10 +152,9 @@ class Worker:
             report_seconds=settings.report_seconds,
         )
         host = ReplicaHost(
-            mark=mark,
-            sandbox=box,
+            containers=containers,
             folders=folders,
-            users=users,
+            users=Users(settings.sandbox_uid, own_users=containers.own_users),
             environments=environments,
             programs=programs,
             registry=registry,
@@ -158,6 +170,7 @@ class Worker:
     async def working(self) -> AsyncIterator[None]:
         """Build and run while the context is open; leave nothing behind at its end, or all, as the settings say."""
         async with self._door.open():
+            await self._steps.clear()
             await self.replicas.recover()
             self.agent.obey(self.replicas)
             async with running(self.agent.loop):
@@ -198,6 +211,7 @@ class Worker:
         return WorkerReport(
             name=self._settings.worker_name,
             version=package_version("constellation"),
+            runtime=self._settings.runtime,
             labels=self._labels,
             languages=self._languages,
             capacity=self._capacity,
@@ -207,11 +221,11 @@ class Worker:
         )
 
 
-def _labels(settings: WorkerSettings, box: Sandbox) -> dict[str, str]:
-    confined = box.confinement
+def _labels(settings: WorkerSettings, box: Sandbox, containers: ContainerManager) -> dict[str, str]:
     return {
         "arch": platform.machine(),
-        "sandbox": confined.mode,
-        "isolated_network": "yes" if confined.isolated_network else "no",
+        "sandbox": box.confinement.mode,
+        "isolated_network": "yes" if containers.cannot_isolate is None else "no",
+        **({"gpus": settings.runtime_gpus} if settings.runtime == "docker" and settings.runtime_gpus else {}),
         **settings.labels,
     }

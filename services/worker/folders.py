@@ -67,6 +67,10 @@ class Folders:
             write_private(file, worker_id + "\n")
             return worker_id
 
+    def mark(self) -> str:
+        """Begins the name of every sandbox of this worker."""
+        return self.worker_id()[:8]
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process, and remove what work an earlier one left half done.

@@ -8,21 +8,17 @@ from pydantic import AwareDatetime, ValidationError
 
 from libs.common.contracts.identity import Wire
 from libs.common.contracts.replicas import Address, ReplicaSpec, ReplicaState
-from libs.common.hosts import host_id
 from services.worker.files import write_private
 
 _FILE = "handle.json"
 
 
 class Handle(Wire):
-    """In the replica's folder, readable by the worker only. Written before the replica begins."""
+    """In the replica's folder, readable by the worker only. Written before the replica's container begins, which
+    its manager finds by itself (see runtimes/protocol.py)."""
 
-    version: int = 1
+    version: int = 2
     spec: ReplicaSpec
-    host_id: str
-    """Process numbers mean something there only."""
-    pid: int
-    started: int
     uid: int | None
     state: ReplicaState
     since: AwareDatetime
@@ -32,10 +28,6 @@ class Handle(Wire):
 
     def write(self, folder: Path) -> None:
         write_private(folder / _FILE, self.model_dump_json())
-
-    @property
-    def is_of_this_host(self) -> bool:
-        return self.host_id == host_id()
 
 
 def read(folder: Path) -> Handle | None:

@@ -20,10 +20,11 @@ from services.worker import metrics
 from services.worker.control import Control, Health, NoAnswer
 from services.worker.environments import Prepared
 from services.worker.handles import Handle
-from services.worker.processes import Process
-from services.worker.replica_folder import ReplicaFolder
+from services.worker.replica_folder import OUT_BYTES, ReplicaFolder
 from services.worker.replica_launch import ReplicaFailed, ReplicaHost, launch, prepare
+from services.worker.replica_log import Kept
 from services.worker.runner import state as runner_states
+from services.worker.runtimes.protocol import Exit
 from services.worker.users import NoUserLeft
 
 log = logs.get(__name__)
@@ -56,10 +57,13 @@ class Replica:
         self._reason: str | None = None
         self._since = datetime.now(UTC)
         self._folder: ReplicaFolder | None = None
-        self._process: Process | None = None
+        self._ended: asyncio.Task[Exit] | None = None
+        """Waits for the end of its container, once that was started."""
         self._handle: Handle | None = None
         self._prepared: Prepared | None = None
         self._uid: int | None = None
+        self._launched = False
+        """It may have a container."""
         self._draining = asyncio.Event()
         self._leaving = False
         self._ending = False
@@ -72,9 +76,10 @@ class Replica:
         """Begin its life."""
         self._task = asyncio.create_task(self._live(self._begin))
 
-    def adopt(self, folder: ReplicaFolder, handle: Handle, process: Process) -> None:
+    def adopt(self, folder: ReplicaFolder, handle: Handle) -> None:
         """Go on with one that an earlier worker started."""
-        self._folder, self._handle, self._process, self._uid = folder, handle, process, handle.uid
+        self._folder, self._handle, self._uid = folder, handle, handle.uid
+        self._launched, self._ended = True, self._wait_for_end()
         self._prepared = Prepared(handle.tree, handle.environment)
         self._host.environments.keep(self._prepared, str(self.spec.id))
         self._host.users.keep(handle.uid)
@@ -112,9 +117,10 @@ class Replica:
             id=self.spec.id, state=self.state, reason=self._reason, address=address, since=self._since
         )
 
-    def log_tail(self, limit: int) -> bytes | None:
-        """The end of its log while it runs."""
-        return None if self._folder is None else self._folder.log_tail(limit)
+    async def log(self) -> Kept | None:
+        """What there is of its log while it has not ended."""
+        folder = self._folder
+        return None if folder is None else await asyncio.to_thread(folder.collected_log, b"")
 
     # Its life
 
@@ -128,8 +134,8 @@ class Replica:
             if not self._leaving:
                 await self._ask_to_stop()
                 await self._clean_up(ReplicaState.STOPPED)
-            elif self._process is not None:
-                self._process.let_go()
+            elif self._ended is not None:
+                self._ended.cancel()
         except Exception as fault:
             log.exception("replica_fault", replica=str(self.spec.id))
             await self._clean_up(ReplicaState.FAILED, f"the worker failed: {type(fault).__name__}: {fault}")
@@ -163,16 +169,18 @@ class Replica:
         except (NoUserLeft, OSError) as error:
             raise ReplicaFailed(f"the replica's folder cannot be made: {error}") from error
         self._prepared = await prepare(host, self.spec, self._folder)
-        self._process, self._handle = await launch(host, self.spec, self._folder, self._prepared, self._uid)
+        self._launched = True
+        self._handle = await launch(host, self.spec, self._folder, self._prepared, self._uid)
+        self._ended = self._wait_for_end()
 
     async def _until_loaded(self) -> None:
         """Wait until the runner says that the algorithm has loaded. Raises ReplicaFailed."""
-        process, control = self._running()
+        ended, control = self._running()
         limit = self.spec.load_timeout_seconds + _LAUNCH_SECONDS
         end, pause = monotonic() + limit, _FIRST_PAUSE
         while monotonic() < end:
-            if not process.running:
-                raise ReplicaFailed(self._end_reason(process))
+            if ended.done():
+                raise ReplicaFailed(await self._end_reason(ended.result()))
             with contextlib.suppress(NoAnswer):
                 health = await control.health()
                 if health.state == "ready" and health.reason is not None and self.spec.must_load:
@@ -180,27 +188,27 @@ class Replica:
                 if _STATES.get(health.state) in (ReplicaState.READY, ReplicaState.DRAINING):
                     self._become(_STATES[health.state], health.reason)
                     return
-            await asyncio.wait({process.ended}, timeout=pause)
+            await asyncio.wait({ended}, timeout=pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
         raise ReplicaFailed(f"the replica was not ready within {limit:.0f} seconds")
 
     async def _watch(self) -> None:
         """Until it has ended as it was told to. Raises ReplicaFailed when it ends otherwise, or falls silent."""
-        process, control = self._running()
+        ended, control = self._running()
         asked = asyncio.create_task(self._draining.wait())
         heard = monotonic()
         try:
-            while process.running:
+            while not ended.done():
                 if self._draining.is_set() and self.state is ReplicaState.READY:
                     self._become(ReplicaState.DRAINING)
                     await control.drain()
-                waiting: list[asyncio.Future[Any]] = [process.ended, *([] if asked.done() else [asked])]
+                waiting: list[asyncio.Future[Any]] = [ended, *([] if asked.done() else [asked])]
                 await asyncio.wait(waiting, timeout=_HEALTH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 try:
                     self._hear(await control.health())
                     heard = monotonic()
                 except NoAnswer as silence:
-                    if process.running and monotonic() - heard > _SILENT_SECONDS:
+                    if not ended.done() and monotonic() - heard > _SILENT_SECONDS:
                         raise ReplicaFailed(f"{silence}, for {_SILENT_SECONDS:.0f} seconds") from silence
         except NoAnswer as silence:
             raise ReplicaFailed(f"it could not be told to drain: {silence}") from silence
@@ -208,41 +216,48 @@ class Replica:
             asked.cancel()
         if self.state is not ReplicaState.DRAINING:
             metrics.LOST.inc()
-            raise ReplicaFailed(self._end_reason(process))
+            raise ReplicaFailed(await self._end_reason(ended.result()))
 
     def _hear(self, health: Health) -> None:
         state = _STATES.get(health.state, self.state)
         if may(TRANSITIONS, self.state, state) and (state, health.reason) != (self.state, self._reason):
             self._become(state, health.reason)
 
-    def _end_reason(self, process: Process) -> str:
+    async def _end_reason(self, ended: Exit) -> str:
         """Why it ended, and its last words."""
         if self._folder is None:
             return "the replica has ended"
-        status = process.ended.result() if process.ended.done() else None
-        ended = "the replica's process ended" + ("" if status is None else f" with status {status}")
-        said = self._folder.said()
-        return (self._folder.failure() or ended) + (f"\nIts last output:\n{said}" if said else "")
+        out = await self._out()
+        said = self._folder.said(out)
+        return (self._folder.failure(out) or ended.words) + (f"\nIts last output:\n{said}" if said else "")
+
+    async def _out(self) -> bytes:
+        return await self._host.containers.logs(self.spec.id, OUT_BYTES)
+
+    def _wait_for_end(self) -> asyncio.Task[Exit]:
+        return asyncio.create_task(self._host.containers.wait(self.spec.id))
 
     async def _ask_to_stop(self) -> None:
         """Give the runner the time to answer what is under way. What does not end by itself is killed later."""
-        if self._process is not None and self._process.running:
-            with contextlib.suppress(NoAnswer, TimeoutError):
+        if self._ended is not None and not self._ended.done():
+            with contextlib.suppress(NoAnswer):
                 await self._running()[1].stop()
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await self._process.wait()
+                await asyncio.wait({self._ended}, timeout=_STOP_SECONDS)
 
     async def _clean_up(self, state: ReplicaState, reason: str | None = None) -> None:
         """Nothing of it is left but its log; then it is in its last state."""
         self._ending = True
         host = self._host
-        if self._process is not None:
+        out = await self._out()
+        if self._launched:
             try:
-                await host.sandbox.end(self._process, host.sandbox_name(self.spec), self._uid)
+                await host.containers.stop(self.spec.id)
             except TimeoutError:
-                log.error("replica_not_killed", replica=str(self.spec.id), pid=self._process.pid)  # noqa: TRY400
+                log.error("replica_not_killed", replica=str(self.spec.id))  # noqa: TRY400
+        if self._ended is not None:
+            self._ended.cancel()
         if self._folder is not None:
-            await asyncio.to_thread(self._folder.archive, host.folders.logs, self.spec.id)
+            await asyncio.to_thread(self._folder.archive, host.folders.logs, self.spec.id, out)
             self._folder = None
         if self._prepared is not None:
             host.environments.release(self._prepared, str(self.spec.id))
@@ -250,10 +265,10 @@ class Replica:
         host.users.give_back(self._uid)
         self._become(state, reason)
 
-    def _running(self) -> tuple[Process, Control]:
-        if self._process is None or self._folder is None:
+    def _running(self) -> tuple[asyncio.Task[Exit], Control]:
+        if self._ended is None or self._folder is None:
             raise ReplicaFailed("the replica was never started")
-        return self._process, Control(self._folder.control)
+        return self._ended, Control(self._folder.control)
 
     def _become(self, state: ReplicaState, reason: str | None = None) -> None:
         self.state = step(TRANSITIONS, self.state, state)

@@ -3,14 +3,13 @@
 handle.json   the worker's note (see handles.py)
 spec.json     the runner's specification, readable by the replica's user
 preparation   output of the programs that made its environment
-out           output of the launcher and of the runner's own faults
+process.json, out   of a sandbox of processes: its launcher, and what that and the runner's own faults printed
 tmp/          the replica's /tmp
 d/            of the replica's user: s (socket for calls), c (control), state, log
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -18,13 +17,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from services.worker import replica_log
 from services.worker.files import Untrusted, read_untrusted, remove, tail
 from services.worker.launcher.request import PREFIX
+from services.worker.replica_log import Kept
 from services.worker.steps import give, own_folder
 
 _MAX_STATE_BYTES = 64 * 1024
-_KEPT_LOG_BYTES = 1 << 20
-_KEPT_LOGS = 200
+OUT_BYTES = 1 << 20
+"""Of what its first process printed."""
 _WORDS_BYTES = 1500
 
 
@@ -40,7 +41,6 @@ class ReplicaFolder:
         self.state = self.own / "state"
         self.log = self.own / "log"
         self.spec = path / "spec.json"
-        self.out = path / "out"
         self.preparation = path / "preparation"
 
     @classmethod
@@ -63,35 +63,34 @@ class ReplicaFolder:
             json.dump(members, file)
         give(self.spec, uid)
 
-    def failure(self) -> str | None:
-        """Why the runner says that the replica failed, if it does."""
+    def failure(self, out: bytes) -> str | None:
+        """Why the runner says that the replica failed, if it does.
+
+        Args:
+            out: what the replica's first process printed, here and below.
+        """
         try:
             members = json.loads(read_untrusted(self.state, _MAX_STATE_BYTES))
         except (Untrusted, ValueError):
-            return self._launcher_failure()
+            return _launcher_failure(out)
         reason = members.get("reason") if isinstance(members, dict) and members.get("state") == "failed" else None
         return reason[:_WORDS_BYTES] if isinstance(reason, str) else None
 
-    def said(self) -> str:
+    def said(self, out: bytes) -> str:
         """The end of what the replica printed, for people."""
-        text = tail(self.log, _WORDS_BYTES) or tail(self.out, _WORDS_BYTES)
+        text = tail(self.log, _WORDS_BYTES) or out[-_WORDS_BYTES:]
         return text.decode(errors="replace").strip()
 
-    def log_tail(self, limit: int) -> bytes:
-        return tail(self.log, limit) or tail(self.out, limit) or tail(self.preparation, limit)
+    def collected_log(self, out: bytes) -> Kept:
+        return replica_log.collect(self.preparation, self.log, out)
 
-    def archive(self, logs: Path, replica_id: UUID) -> None:
-        """Keep the log of a replica that ended, and remove the folder. The oldest logs make room."""
-        content = b"".join(tail(path, _KEPT_LOG_BYTES) for path in (self.preparation, self.out, self.log))
-        if content:
-            with contextlib.suppress(OSError):  # a full disk: the folder has to go all the more
-                (logs / f"{replica_id}.log").write_bytes(content)
-            oldest_first = sorted(logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
-            for path in oldest_first[:-_KEPT_LOGS]:
-                path.unlink(missing_ok=True)
+    def archive(self, logs: Path, replica_id: UUID, out: bytes) -> None:
+        """Keep the log of a replica that ended, and remove the folder."""
+        replica_log.archive(logs, replica_id, self.collected_log(out))
         remove(self.path)
 
-    def _launcher_failure(self) -> str | None:
-        lines = tail(self.out, _WORDS_BYTES).decode(errors="replace").splitlines()
-        own = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
-        return own[-1] if own else None
+
+def _launcher_failure(out: bytes) -> str | None:
+    lines = out[-_WORDS_BYTES:].decode(errors="replace").splitlines()
+    own = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
+    return own[-1] if own else None

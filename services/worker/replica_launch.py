@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
@@ -20,11 +19,11 @@ from services.worker.door import Door
 from services.worker.environments import BlobDamaged, Environments, LanguageMissing, Prepared
 from services.worker.folders import Folders
 from services.worker.handles import Handle
-from services.worker.processes import Process, ProcessGone
 from services.worker.programs import Programs
 from services.worker.python_packages import RequirementsFailed
 from services.worker.replica_folder import ReplicaFolder
-from services.worker.sandbox import Job, Limits, Sandbox
+from services.worker.runtimes.protocol import Container, ContainerManager, NotStarted
+from services.worker.sandbox import Limits
 from services.worker.trees import BadArchive
 from services.worker.users import NoUserLeft, Users
 
@@ -52,9 +51,7 @@ class Listening:
 class ReplicaHost:
     """What all replicas of a worker share."""
 
-    mark: str
-    """Begins the name of every sandbox of this worker."""
-    sandbox: Sandbox
+    containers: ContainerManager
     folders: Folders
     users: Users
     environments: Environments
@@ -66,9 +63,6 @@ class ReplicaHost:
     listening: Listening | None
     starts: asyncio.Semaphore
     """Bounds how many are prepared and loaded at the same time."""
-
-    def sandbox_name(self, spec: ReplicaSpec) -> str:
-        return f"{self.mark}-{spec.id}"
 
 
 async def prepare(host: ReplicaHost, spec: ReplicaSpec, folder: ReplicaFolder) -> Prepared:
@@ -88,22 +82,24 @@ async def prepare(host: ReplicaHost, spec: ReplicaSpec, folder: ReplicaFolder) -
 
 async def launch(
     host: ReplicaHost, spec: ReplicaSpec, folder: ReplicaFolder, prepared: Prepared, uid: int | None
-) -> tuple[Process, Handle]:
+) -> Handle:
     """Start the runner. Raises ReplicaFailed."""
     isolated = spec.network_access is NetworkAccess.ISOLATED
-    if isolated and not host.sandbox.confinement.isolated_network:
+    if isolated and host.containers.cannot_isolate is not None:
         raise ReplicaFailed(
             "its settings ask for an isolated network, which this worker cannot give: "
-            f"its sandbox is '{host.sandbox.confinement.mode}'"
+            f"{host.containers.cannot_isolate}"
         )
     environment = await _secrets(host, spec)
     try:
-        return _start(host, spec, folder, prepared, uid, environment, isolated=isolated)
-    except (OSError, ProcessGone, LanguageMissing) as error:
+        container, handle = _laid_out(host, spec, folder, prepared, uid, environment, isolated=isolated)
+        await host.containers.ensure(container)
+    except (OSError, NotStarted, LanguageMissing) as error:
         raise ReplicaFailed(f"the replica could not be started: {error}") from error
+    return handle
 
 
-def _start(
+def _laid_out(
     host: ReplicaHost,
     spec: ReplicaSpec,
     folder: ReplicaFolder,
@@ -112,12 +108,15 @@ def _start(
     environment: dict[str, str],
     *,
     isolated: bool,
-) -> tuple[Process, Handle]:
+) -> tuple[Container, Handle]:
+    """Writes all that the runner reads, and the handle."""
     program = host.programs.of(spec.language, spec.name, prepared)
     address, token, port = _address(host.listening, folder)
+    listening = None if host.listening is None else (host.listening.host, port)
     tcp = None
-    if host.listening is not None:
-        tcp = _join("127.0.0.1" if isolated else host.listening.host, port)
+    if listening is not None:
+        tcp = _join(host.containers.inner_host(listening[0], isolated=isolated), port)
+    near = host.containers.shares_network(isolated=isolated)
     members: dict[str, Any] = {
         **program.members,
         "socket": str(folder.socket),
@@ -126,15 +125,15 @@ def _start(
         "token": token,
         "log": str(folder.log),
         "state": str(folder.state),
-        "gateways": [*([] if isolated else _plain(host.gateways())), f"unix:{host.door.path}"],
+        "gateways": [*(_plain(host.gateways()) if near else []), f"unix:{host.door.path}"],
         "load_timeout": spec.load_timeout_seconds,
         "concurrency": spec.concurrency,
-        "private_tmp": host.sandbox.confinement.private_tmp,
+        "private_tmp": host.containers.private_tmp,
         "pipeline": spec.pipeline_enabled,
     }
     folder.write_spec(members, uid)
-    job = Job(
-        name=host.sandbox_name(spec),
+    container = Container(
+        replica=spec.id,
         command=program.command(str(folder.spec)),
         cwd=prepared.tree,
         folder=folder.path,
@@ -144,32 +143,19 @@ def _start(
         uid=uid,
         limits=Limits(spec.memory_mib, host.limits.processes, host.limits.open_files, host.limits.file_mib),
         isolated=isolated,
-        entrance=(host.listening.host, port) if isolated and host.listening is not None else None,
+        listening=listening,
     )
-    handles: list[Handle] = []
-
-    def record(process: Process) -> None:
-        handle = Handle(
-            spec=spec,
-            host_id=host_id(),
-            pid=process.pid,
-            started=process.started,
-            uid=uid,
-            state=ReplicaState.STARTING,
-            since=datetime.now(UTC),
-            address=address,
-            tree=prepared.tree,
-            environment=prepared.environment,
-        )
-        handle.write(folder.path)
-        handles.append(handle)
-
-    descriptor = os.open(folder.out, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        process = host.sandbox.start(job, descriptor, record=record)
-    finally:
-        os.close(descriptor)
-    return process, handles[0]
+    handle = Handle(
+        spec=spec,
+        uid=uid,
+        state=ReplicaState.STARTING,
+        since=datetime.now(UTC),
+        address=address,
+        tree=prepared.tree,
+        environment=prepared.environment,
+    )
+    handle.write(folder.path)
+    return container, handle
 
 
 async def _secrets(host: ReplicaHost, spec: ReplicaSpec) -> dict[str, str]:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from libs.common import logs
 from libs.common.contracts.replicas import TERMINAL, ReplicaOrder, ReplicaReport, ReplicaState
-from services.worker import handles, metrics
-from services.worker.files import remove, tail
+from services.worker import handles, metrics, replica_log
+from services.worker.files import remove
 from services.worker.plan import Actions, plan
-from services.worker.processes import Process, ProcessGone, marked
 from services.worker.replica import Replica
-from services.worker.replica_folder import ReplicaFolder
+from services.worker.replica_folder import OUT_BYTES, ReplicaFolder
 from services.worker.replica_launch import ReplicaHost
-from services.worker.sandbox import MARK
+from services.worker.replica_log import Kept, Part
+from services.worker.runtimes.protocol import Inspection
 
 log = logs.get(__name__)
 
@@ -33,12 +31,16 @@ class Replicas:
         self._known: dict[UUID, Replica] = {}
 
     async def recover(self) -> None:
-        """Take up what an earlier worker left: adopt what runs, note what ended, remove what never began, and kill
+        """Take up what an earlier worker left: adopt what runs, note what ended, remove what never began, and stop
         what belongs to none of them."""
+        found = await self._host.containers.list()
         for path in self._host.folders.run.iterdir():
             if path != self._host.door.folder:
-                await self._recover(ReplicaFolder(path))
-        await self._kill_strays()
+                await self._recover(ReplicaFolder(path), found)
+        for replica_id in found:
+            if replica_id not in self._known:
+                log.warning("stray_removed", replica=str(replica_id))
+                await self._stop(replica_id)
 
     def apply(self, orders: Mapping[UUID, ReplicaOrder]) -> Actions:
         """Do what follows from a deployer's orders. Returns at once; what takes time goes on by itself."""
@@ -61,11 +63,18 @@ class Replicas:
     def reports(self) -> tuple[ReplicaReport, ...]:
         return tuple(replica.report() for replica in self._known.values())
 
-    def log_tail(self, replica_id: UUID, limit: int) -> bytes | None:
-        """The end of a replica's log, also for a while after it ended; None when there is none."""
+    async def log(self, replica_id: UUID, offset: int, limit: int) -> tuple[Part, bool] | None:
+        """At most `limit` bytes of a replica's log from `offset` on, and whether that is the end of a log that grows
+        no more. Also for a while after it ended; None when there is none."""
         replica = self._known.get(replica_id)
-        running = None if replica is None else replica.log_tail(limit)
-        return running or tail(self._host.folders.logs / f"{replica_id}.log", limit) or running
+        kept = None if replica is None else await replica.log()
+        ended = kept is None and (replica is None or replica.state in TERMINAL)
+        if kept is None:
+            kept = await asyncio.to_thread(replica_log.archived, self._host.folders.logs, replica_id)
+        if kept is None and replica is None:
+            return None
+        found = replica_log.part(kept or Kept(0, b""), offset, limit, ended=ended)
+        return found, ended and found.whole
 
     async def stop_all(self, *, drain_seconds: float) -> None:
         """End every replica: those that serve may finish their calls for so long."""
@@ -103,35 +112,26 @@ class Replicas:
         for state in ReplicaState:
             metrics.REPLICAS.labels(state).set(states[state])
 
-    async def _recover(self, folder: ReplicaFolder) -> None:
+    async def _recover(self, folder: ReplicaFolder, found: Mapping[UUID, Inspection]) -> None:
         handle = handles.read(folder.path)
-        if handle is None:
+        inspection = None if handle is None else found.get(handle.spec.id)
+        if handle is None or (inspection is None and handle.state is ReplicaState.STARTING):
             await asyncio.to_thread(remove, folder.path)
             return
         replica = self._known[handle.spec.id] = Replica(self._host, handle.spec, self._changed)
-        try:
-            if not handle.is_of_this_host:
-                raise ProcessGone("it ran before this machine was started anew")  # noqa: TRY301
-            if handle.state in TERMINAL:
-                raise ProcessGone("it was being ended")  # noqa: TRY301
-            process = Process(handle.pid, handle.started)
-        except ProcessGone:
-            await self._host.sandbox.sweep(self._host.sandbox_name(handle.spec), handle.uid)
-            reason = folder.failure() or "it ended while its worker was away"
-            await asyncio.to_thread(folder.archive, self._host.folders.logs, handle.spec.id)
-            replica.end_as(ReplicaState.FAILED, reason)
-        else:
+        if inspection is not None and inspection.running and handle.state not in TERMINAL:
             log.info("replica_adopted", replica=str(handle.spec.id), state=handle.state)
-            replica.adopt(folder, handle, process)
+            replica.adopt(folder, handle)
+            return
+        out = await self._host.containers.logs(handle.spec.id, OUT_BYTES)
+        known = None if inspection is None or inspection.exit is None else inspection.exit.reason
+        reason = folder.failure(out) or "it ended while its worker was away" + (f": {known}" if known else "")
+        await self._stop(handle.spec.id)
+        await asyncio.to_thread(folder.archive, self._host.folders.logs, handle.spec.id, out)
+        replica.end_as(ReplicaState.FAILED, reason)
 
-    async def _kill_strays(self) -> None:
-        mine = {self._host.sandbox_name(replica.spec) for replica in self._known.values() if not self._ended(replica)}
-        for pid, name in (await asyncio.to_thread(marked, MARK)).items():
-            if name.startswith(f"{self._host.mark}-") and name not in mine:
-                log.warning("stray_process_killed", pid=pid)
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-
-    @staticmethod
-    def _ended(replica: Replica) -> bool:
-        return replica.state in TERMINAL
+    async def _stop(self, replica_id: UUID) -> None:
+        try:
+            await self._host.containers.stop(replica_id)
+        except TimeoutError:
+            log.error("replica_not_killed", replica=str(replica_id))  # noqa: TRY400

@@ -45,7 +45,8 @@ _CODE = Path(__file__).parents[2]
 _BOOTSTRAP = (
     "import sys; sys.path.insert(0, sys.argv[1]);from services.worker.launcher.main import main; sys.exit(main())"
 )
-_SHM_MIB = 64
+SHM_MIB = 64
+"""Size of /dev/shm."""
 _SYSTEM = (
     "/usr",
     "/bin",
@@ -248,7 +249,7 @@ class Sandbox:
         return {
             "command": list(job.command),
             "cwd": str(job.cwd),
-            "environment": {**_base_environment(temporary), **job.environment, MARK: job.name},
+            "environment": {**base_environment(temporary), **job.environment, MARK: job.name},
             "mode": confined.mode,
             "new_users": confined.new_users,
             "uid": job.uid if confined.own_users else None,
@@ -258,7 +259,7 @@ class Sandbox:
             "hidden": self._hidden,
             "readable": [str(path.resolve()) for path in job.readable],
             "writable": [str(path.resolve()) for path in job.writable],
-            "shm_mib": _SHM_MIB,
+            "shm_mib": SHM_MIB,
             "tied_to": os.getpid() if tied else None,
             "isolated": job.isolated,
             "entrance": job.entrance,
@@ -359,7 +360,8 @@ def _tell(confinement: Confinement, failures: Sequence[str]) -> None:
         )
 
 
-def _base_environment(temporary: str) -> dict[str, str]:
+def base_environment(temporary: str) -> dict[str, str]:
+    """Variables of every confined program, whose temporary folder is `temporary`."""
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",

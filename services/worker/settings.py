@@ -7,10 +7,11 @@ import socket
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from libs.common.settings import ServiceSettings
 
+RuntimeChoice = Literal["process", "docker"]
 SandboxChoice = Literal["auto", "namespaces", "uid", "off"]
 
 
@@ -85,6 +86,27 @@ class WorkerSettings(ServiceSettings):
     archive of an OCI layout. Default: `python:3.N-slim`."""
     image_python: PurePosixPath | None = None
     """The Python in it. Default: `/usr/local/bin/python3.N`."""
+
+    runtime: RuntimeChoice = "process"
+    """How replicas run: as processes in the sandbox, or as containers of a Docker engine. Builds always run in the
+    sandbox."""
+    docker_host: str = Field(default="unix:///var/run/docker.sock", pattern=r"^(unix|tcp|http|https)://.+")
+    """The engine. It must see this worker's files under the same paths."""
+    runtime_image: str = Field(default="docker.io/library/python:3.11-slim", min_length=1, pattern=r"^[^\s?#&]+$")
+    """Image of every container: the system around the worker's interpreters and environments, with the shared
+    libraries that these need. Pulled when the engine does not have it."""
+    runtime_registry_username: str = ""
+    runtime_registry_password: SecretStr = SecretStr("")
+    """For pulling the image from a private registry."""
+    runtime_mounts_tools: bool = True
+    """Containers see this worker's Python and Node.js. Not needed with an image that has the very same ones under
+    the same paths."""
+    runtime_network: str = Field(default="bridge", min_length=1)
+    """Network of containers that are not isolated: `bridge`, `host`, or the name of another one of the engine."""
+    runtime_cpus: float | None = Field(default=None, gt=0)
+    """Processors that one container may use. Default: all."""
+    runtime_gpus: str = Field(default="", pattern=r"^[A-Za-z0-9_.:/, -]*$")
+    """GPUs that every container gets: `all`, a number, or ids separated by commas. The worker's label `gpus`."""
 
     cache_mib: int = Field(default=20_480, ge=1)
     """Disk for unpacked sources and environments; the least recently used ones go first."""

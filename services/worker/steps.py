@@ -5,19 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import os
 import re
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from libs.common import logs
 from services.worker.cache import Cache
 from services.worker.files import remove
 from services.worker.folders import Folders
-from services.worker.sandbox import Job, Limits, Sandbox
+from services.worker.processes import marked
+from services.worker.sandbox import MARK, Job, Limits, Sandbox
 from services.worker.users import Users
+
+log = logs.get(__name__)
 
 Say = Callable[[str], object]
 """Takes output as it comes, in pieces of any length."""
@@ -81,6 +87,14 @@ class Steps:
             self.packages.give_back(owner, folder.name)
             await asyncio.to_thread(remove, folder)
 
+    async def clear(self) -> None:
+        """Kill what an earlier worker's programs left, should it have been killed together with their launchers."""
+        for pid, name in (await asyncio.to_thread(marked, MARK)).items():
+            if name.startswith(f"{self._mark}."):
+                log.warning("stray_process_killed", pid=pid)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+
     @property
     def private_tmp(self) -> bool:
         """Programs have a /tmp of their own."""
@@ -113,7 +127,7 @@ class Steps:
         """
         limits = self._limits
         job = Job(
-            name=f"{self._mark}-{place.folder.name}",
+            name=f"{self._mark}.{place.folder.name}",
             command=command,
             cwd=cwd,
             folder=place.folder,

@@ -17,8 +17,10 @@ from libs.common.contracts.catalog import Language
 from services.worker.settings import WorkerSettings
 
 _ASK_SECONDS = 20.0
+_SYSTEM_PREFIX = Path("/usr")
 _DESCRIBE = (
     "import json, sys, sysconfig; print(json.dumps({'executable': sys.executable, 'prefix': sys.base_prefix,"
+    " 'library': sysconfig.get_path('platstdlib'),"
     " 'version': '.'.join(map(str, sys.version_info[:3])), 'abi': sysconfig.get_config_var('SOABI') or ''}))"
 )
 
@@ -33,6 +35,8 @@ class Interpreter:
 
     path: Path
     prefix: Path
+    library: Path
+    """Its standard library."""
     version: str
     tag: str
     """Names what is compatible with packages installed for it."""
@@ -71,6 +75,17 @@ class Toolchain:
         """What they must be able to read for it."""
         return [self.uv, self.python.prefix, *(self.node.prefixes if self.node else ())]
 
+    @property
+    def portable(self) -> list[Path]:
+        """The same without what belongs to this machine's system, for running them in another one. Of a program in
+        /usr only that itself: the shared libraries that it needs are the other system's."""
+        python = self.python
+        of_system = python.prefix == _SYSTEM_PREFIX
+        return [
+            *([python.path, python.library] if of_system else [python.prefix]),
+            *(self.node.prefixes if self.node else ()),
+        ]
+
 
 async def find(settings: WorkerSettings) -> Toolchain:
     """Raises ToolMissing for what the settings name and is not usable."""
@@ -85,7 +100,7 @@ async def _python(path: Path) -> Interpreter:
     said = json.loads(await _ask([found, "-I", "-S", "-c", _DESCRIBE]))
     executable = _resolved(said["executable"])
     tag = f"{said['abi']}-{said['version']}-{executable}"
-    return Interpreter(executable, _resolved(said["prefix"]), said["version"], tag)
+    return Interpreter(executable, _resolved(said["prefix"]), _resolved(said["library"]), said["version"], tag)
 
 
 async def _node(path: Path | None) -> Node | None:

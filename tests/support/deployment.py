@@ -149,14 +149,15 @@ class Up(Deployment):
 
     name = "up"
 
-    def __init__(self, data_dir: Path, *arguments: str) -> None:
+    def __init__(self, data_dir: Path, *arguments: str, **environment: str) -> None:
         super().__init__(data_dir)
         self._arguments = arguments
+        self._environment = environment
 
     def start(self) -> None:
         if "up" not in self.processes:
             where = ["--data-dir", str(self.data_dir), "--port", str(self.port)]
-            self.spawn("up", ["up", *where, *self._arguments])
+            self.spawn("up", ["up", *where, *self._arguments], self._environment)
         self.wait_ready()
 
 

@@ -26,7 +26,12 @@ START_SECONDS = 90.0
 STOP_SECONDS = 60.0
 COMMAND_SECONDS = 180.0
 
-_LEFT_OUT = frozenset(["test", "tests", "__pycache__", "site-packages", "dist-packages", "idlelib", "ensurepip"])
+_LEFT_OUT = frozenset(
+    {
+        *("test", "tests", "__pycache__", "site-packages", "dist-packages", "idlelib", "ensurepip", "lib2to3"),
+        *("tkinter", "turtledemo", "pydoc_data"),
+    }
+)
 _LIBRARY = re.compile(r"(?:=>\s*)?(?P<path>/\S+)\s+\(0x")
 
 
@@ -162,20 +167,20 @@ def python_root(archive: Path) -> Path:
     modules = list(library.glob("lib-dynload/*.so"))
     shell = Path("/bin/sh").resolve()
     with tarfile.open(archive, "w") as root:
-        for folder in ("tmp", "usr", "usr/local", "usr/local/bin", "usr/local/lib", "etc"):
-            entry = tarfile.TarInfo(folder)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
+        files = {f"usr/local/bin/{version}": binary, "bin/sh": shell}
+        files |= {f"usr/local/lib/{version}/{path.relative_to(library)}": path for path in _files(library)}
+        files |= {str(path).lstrip("/"): path for path in sorted(_libraries([binary, shell, *modules]))}
+        folders = {str(folder) for name in files for folder in Path(name).parents} - {"."}
+        for name in sorted({*folders, "tmp", "etc"}):  # an engine closes folders that it has to make up
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
             root.addfile(entry)
-        _add(root, binary, f"usr/local/bin/{version}")
         for name in ("python", "python3"):
             link = tarfile.TarInfo(f"usr/local/bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, version
             root.addfile(link)
-        for path in _files(library):
-            _add(root, path, f"usr/local/lib/{version}/{path.relative_to(library)}")
-        _add(root, shell, "bin/sh")
-        for path in sorted(_libraries([binary, shell, *modules])):
-            _add(root, path, str(path).lstrip("/"))
+        for name, path in files.items():
+            _add(root, path, name)
     return archive
 
 

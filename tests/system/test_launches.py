@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.support.author import Author
-from tests.support.deployment import Separate
+from tests.support.deployment import Deployment, Separate
 from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQ
 
@@ -48,7 +48,7 @@ def author(platform: Separate, tmp_path_factory: pytest.TempPathFactory) -> Iter
 class Administrator:
     """Somebody with an admin key, at work with HTTP only."""
 
-    def __init__(self, platform: Separate) -> None:
+    def __init__(self, platform: Deployment) -> None:
         self.platform = platform
         headers = {"authorization": f"Simple {platform.admin['admin_api_key']}"}
         self.http = httpx.Client(base_url=f"{platform.url}/admin/v1", headers=headers, timeout=60.0)

@@ -5,7 +5,7 @@ Asking is for control traffic, never for the way of a call. Every question has a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -48,7 +48,7 @@ class ServiceClient:
     async def _ask(self, method: str, path: str, *, timeout: float = 10.0, **options: Any) -> httpx.Response:
         headers = {**await self._headers(), **options.pop("headers", {})}
         unreached = f"no instance of {self.service} is known"
-        for base in self._member.urls(self.service):
+        for base in self._urls():
             try:
                 answer = await self._http.request(
                     method, f"{base}{path}", headers=headers, timeout=timeout, **options
@@ -65,7 +65,7 @@ class ServiceClient:
     @asynccontextmanager
     async def _stream(self, path: str, *, timeout: float = 60.0) -> AsyncIterator[httpx.Response]:
         headers = await self._headers()
-        for base in self._member.urls(self.service):
+        for base in self._urls():
             request = self._http.build_request("GET", f"{base}{path}", headers=headers, timeout=timeout)
             try:
                 answer = await self._http.send(request, stream=True)
@@ -80,6 +80,10 @@ class ServiceClient:
                 await answer.aclose()
             return
         raise problems.Unavailable(f"{self.service} cannot be reached")
+
+    def _urls(self) -> Sequence[str]:
+        """Where to ask, in this order."""
+        return self._member.urls(self.service)
 
     async def _headers(self) -> Mapping[str, str]:
         headers = telemetry.inject()

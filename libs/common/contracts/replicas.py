@@ -88,6 +88,19 @@ class ReplicaReport(Wire):
     since: AwareDatetime
 
 
+class ReplicaLog(Wire):
+    """A part of a replica's log. `GET /internal/replicas/{id}/log?offset=` of the worker that runs or ran it."""
+
+    replica_id: UUID
+    offset: int
+    """Where the text begins, in bytes of UTF-8: later than asked for when what was there is gone."""
+    next_offset: int
+    """What to ask for next."""
+    text: str
+    ended: bool
+    """Nothing follows, now or later."""
+
+
 class Capacity(Wire):
     cpus: float = Field(gt=0)
     memory_mib: int = Field(gt=0)

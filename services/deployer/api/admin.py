@@ -10,11 +10,13 @@ from fastapi import Query, Request
 from libs.common import db
 from libs.common.auth import Caller, admin_only
 from libs.common.bus import Bus
+from libs.common.clients.worker import WorkerClient
 from libs.common.contracts.events import AUDIT_TOPIC, AuditRecorded
 from libs.common.contracts.identity import Principal
-from libs.common.contracts.replicas import ReplicaState
+from libs.common.contracts.replicas import ReplicaLog, ReplicaState
 from libs.common.db import Session, after_commit
 from libs.common.feed import FeedFollower
+from libs.common.problems import Unavailable
 from libs.common.web import router
 from services.deployer import launch_listings, listings, workers
 from services.deployer.api.documents import (
@@ -153,6 +155,20 @@ async def list_replicas(
 @routes.get("/replicas/{replica_id}")
 async def show_replica(replica_id: UUID, session: Session) -> ReplicaDocument:
     return replica_document(await listings.replica(session, replica_id))
+
+
+@routes.get("/replicas/{replica_id}/log")
+async def replica_log(
+    request: Request, replica_id: UUID, session: Session, offset: Annotated[int, Query(ge=0, lt=1 << 62)] = 0
+) -> ReplicaLog:
+    """What a replica printed from byte `offset` on, as the worker that runs or ran it has it; for a while also of
+    one that ended. Ask again from `next_offset` until `ended`."""
+    row = await listings.replica(session, replica_id)
+    worker: WorkerClient = request.app.state.worker(row.worker_id)
+    try:
+        return await worker.replica_log(replica_id, offset)
+    except Unavailable as error:
+        raise Unavailable(f"worker {row.worker_id}, which has the log, cannot be asked: {error.detail}") from error
 
 
 async def _set_draining(

@@ -69,12 +69,13 @@ def _open_log(path: str) -> int:
 
 class OutputLog:
     """The guardian's side: keeps the log file and the memory small. The log is PATH, the older half of it
-    PATH.1."""
+    PATH.1. PATH.start has the inode of the latter, and how many bytes were logged up to its end."""
 
     def __init__(self, descriptor: int, path: str) -> None:
         self._source = descriptor
         self._path = path
         self._log = _open_log(path)
+        self._before = 0
         self._logged = 0
         self._reclaimed = 0
 
@@ -130,7 +131,11 @@ class OutputLog:
         """A full disk costs log lines, never calls."""
         with contextlib.suppress(OSError):
             os.write(self._log, data)
-            if os.fstat(self._log).st_size > _LOG_BYTES // 2:
+            found = os.fstat(self._log)
+            if found.st_size > _LOG_BYTES // 2:
+                self._before += found.st_size
+                with open(self._path + ".start", "w", encoding="ascii") as start:
+                    start.write(f"{found.st_ino} {self._before}")
                 os.replace(self._path, self._path + ".1")
                 full, self._log = self._log, _open_log(self._path)
                 os.close(full)

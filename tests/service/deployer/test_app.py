@@ -27,6 +27,7 @@ from libs.common.contracts.catalog import CatalogEntry
 from libs.common.contracts.events import AUDIT_TOPIC, AuditRecorded
 from libs.common.contracts.feeds import FeedChange, FeedPage
 from libs.common.contracts.jobs import OrdersChanged, worker_queue
+from libs.common.contracts.joining import Alias
 from libs.common.contracts.replicas import Demand, DemandReport
 from libs.common.join import membership
 from libs.common.problems import Forbidden
@@ -360,3 +361,57 @@ async def test_a_report_that_is_none_is_refused_with_what_is_wrong(platform: Pla
     )
     assert answer.status_code == 400
     assert "capacity.cpus" in answer.json()["detail"]
+
+
+async def test_a_replicas_log_is_asked_of_the_worker_that_has_it(platform: Platform) -> None:
+    echo = entry()
+    platform.registry.publish(echo)
+    node = ScriptedWorker(Clock(), str(uuid4()))
+    listener = bound()
+    member = await platform.stack.enter_async_context(
+        membership(
+            platform.http,
+            fakts_url=platform.fakts.url,
+            token=platform.fakts.join_token,
+            identifier="constellation.worker",
+            version="1",
+            requires=("deployer",),
+            instance_id=node.id,
+        )
+    )
+    await member.offer(Alias(id="w", host="127.0.0.1", port=listener.getsockname()[1]))
+    await member.wait_for("deployer")
+    worker = DeployerClient(platform.http, member)
+    gateway, _ = await platform.client("gateway")
+    node.obey(await worker.report_worker(node.id, node.report()))
+    await eventually(lambda: platform.app.state.catalog.wish(echo.revisions[0].id))
+    demand = Demand(revision_id=echo.revisions[0].id, algorithm_id=echo.id, in_flight=1, waiting=1)
+    await gateway.report_demand(DemandReport(gateway="g", demands=(demand,)))
+
+    async def placed() -> list[dict[str, Any]]:
+        return list((await platform.admin("GET", "/replicas")).json()["items"])
+
+    replica = (await eventually(placed))[0]["id"]
+    path = f"/replicas/{replica}/log"
+    answer = await platform.admin("GET", path)
+    assert answer.status_code == 503
+    assert f"worker {node.id}, which has the log, cannot be asked" in answer.json()["detail"]
+
+    async def log(request: Request) -> Response:
+        if not request.headers["authorization"].startswith("Bearer "):
+            return Response(status_code=401)
+        offset = int(request.query_params["offset"])
+        part = {"offset": offset, "next_offset": offset + 2, "text": "hi", "ended": False}
+        return JSONResponse({"replica_id": request.path_params["id"], **part})
+
+    app = Starlette(routes=[HttpRoute("/internal/replicas/{id}/log", log)])
+    await platform.stack.enter_async_context(serving(app, listener, grace=1))
+
+    async def told() -> bool:
+        return (await platform.admin("GET", path, {"offset": 7})).status_code == 200
+
+    await eventually(told)
+    answer = await platform.admin("GET", path, {"offset": 7})
+    part = {"offset": 7, "next_offset": 9, "text": "hi", "ended": False}
+    assert answer.json() == {"replica_id": replica, **part}
+    assert (await platform.admin("GET", f"/replicas/{uuid4()}/log")).status_code == 404

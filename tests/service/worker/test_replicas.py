@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -154,10 +155,13 @@ async def test_a_replica_whose_runner_dies_is_reported_with_its_last_words(tmp_p
         token = {"authorization": f"Bearer {platform.fakts.service_token('deployer')}"}
         async with httpx.AsyncClient(timeout=60) as http:
 
-            async def printed() -> bool:
-                return "famous last words" in (await http.get(log, headers=token)).text
+            async def printed() -> dict[str, Any]:
+                answer: dict[str, Any] = (await http.get(log, headers=token)).json()
+                return answer if "famous last words" in answer["text"] else {}
 
-            await eventually(printed)
+            live = await eventually(printed)
+            assert not live["ended"]
+            assert live["next_offset"] == live["offset"] + len(live["text"])
             for pid in sandboxed(worker):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, 9)
@@ -165,8 +169,11 @@ async def test_a_replica_whose_runner_dies_is_reported_with_its_last_words(tmp_p
             assert failed.reason is not None
             assert "famous last words" in failed.reason
             assert not run_folders(worker)
-            assert await printed()
-            assert len((await http.get(log, params={"tail": 6}, headers=token)).text) == 6
+            kept = await printed()
+            assert kept["ended"]
+            assert kept["text"].startswith(live["text"]), "positions stay true"
+            rest = (await http.get(log, params={"offset": kept["next_offset"] - 6}, headers=token)).json()
+            assert (rest["text"], rest["next_offset"]) == (kept["text"][-6:], kept["next_offset"])
             assert (await http.get(log)).status_code == 401
             unknown = worker.url + f"/internal/replicas/{uuid4()}/log"
             assert (await http.get(unknown, headers=token)).status_code == 404

@@ -102,3 +102,12 @@ def test_what_happened_to_a_launch(run: Run, platform: Platform) -> None:
     event = {"at": "now", "kind": "ready", "worker_id": "w", "replica_id": "r", "message": "takes calls"}
     platform.on("GET /admin/v1/deployments/d1/events", {"items": [event], "cursor": None})
     assert "takes calls" in run("launch", "logs", "l1").stdout
+
+
+def test_what_a_replica_printed(run: Run, platform: Platform) -> None:
+    part = {"replica_id": "r", "offset": 0, "next_offset": 6, "text": "hello\n", "ended": True}
+    platform.on("GET /admin/v1/replicas/r/log", part)
+    assert run("launch", "logs", "l1", "--replica", "r").stdout == "hello\n"
+    assert json.loads(run("launch", "logs", "l1", "--replica", "r", "--json").stdout) == part
+    platform.on("GET /admin/v1/replicas/r/log", {**part, "ended": False, "text": "", "next_offset": 0})
+    assert run("launch", "logs", "l1", "--replica", "r").stdout == "", "what runs is not waited for"
