@@ -7,12 +7,14 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bench import gateway, preflight
+from bench.measurement import Measurement
 
 RESULTS = Path(__file__).parent / "results"
 TOOLS = {"gateway": ("wrk", "/usr/sbin/nginx"), "preflight": ("node", "npm")}
-MEASUREMENTS = {"gateway": gateway.MEASUREMENT, "preflight": preflight.MEASUREMENT}
+MEASUREMENTS: dict[str, Measurement[Any]] = {"gateway": gateway.MEASUREMENT, "preflight": preflight.MEASUREMENT}
 
 
 def main() -> int:
