@@ -21,7 +21,7 @@ from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CROWD, SERVICES = 200, 7
+CROWD, RIVALS, SERVICES = 200, 20, 7
 _UNDER_WAY = 50
 """Requests at the same time: who waits for one of the few connections to the database is refused in the end."""
 
@@ -104,13 +104,13 @@ async def test_a_crowd_logs_in_and_everybody_gets_their_own_login_once(fakts: Ru
     started = await at_once(start(fakts, requirements=one.requirements, device_id=one.name) for one in crowd)
     for member in ("client_id", "device_code", "user_code"):
         assert len({one[member] for one in started}) == CROWD
-    contested = [*zip(started, crowd, strict=True), *zip(started[:40], reversed(crowd), strict=False)]
+    contested = [*zip(started, crowd, strict=True), *zip(started[:RIVALS], reversed(crowd), strict=False)]
     deciding = await at_once(approve(fakts, code, person) for code, person in contested)
     rivals = deciding[CROWD:]
     assert all((mine is None) != (other is None) for mine, other in zip(deciding, rivals, strict=False))
-    assert None not in deciding[40:CROWD]
+    assert None not in deciding[RIVALS:CROWD]
 
-    polled = await at_once(poll(fakts, one) for one in [*started, *started[:40]])
+    polled = await at_once(poll(fakts, one) for one in [*started, *started[:RIVALS]])
     for mine, again in zip(polled, polled[CROWD:], strict=False):
         assert sorted((mine.status_code, again.status_code)) == [200, 400]
         refusal(mine if mine.status_code == 400 else again, "invalid_grant", "used before")
