@@ -56,7 +56,7 @@ test: install-dev
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 bench: install-dev
-	@scripts/packages nginx=nginx-light wrk=wrk
+	@scripts/packages nginx=nginx-light wrk=wrk node=nodejs npm=npm
 	$(BIN)/python -m bench
 
 lock:

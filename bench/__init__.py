@@ -1,1 +1,1 @@
-"""The benchmark: the gateway with a real runner, beside nginx before a bare uvicorn. `python -m bench` runs it."""
+"""The benchmarks, each beside a peer in the same run. `python -m bench` runs them."""

@@ -59,12 +59,12 @@ def wait_for_path(path: Path, log: Path) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its living descendants."""
+    """User and system time of a process and its descendants, those that have ended included."""
     total = 0.0
     for one in (pid, *_descendants(pid)):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-            total += (int(fields[11]) + int(fields[12])) / _TICKS
+            total += sum(map(int, fields[11:15])) / _TICKS
     return total
 
 

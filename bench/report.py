@@ -13,10 +13,22 @@ from statistics import median
 from typing import Any
 from xml.sax.saxutils import escape
 
-from bench.load import WRK, Result
-from bench.sides import NGINX
-
 PACKAGES = ("constellation", "uvicorn", "httptools", "uvloop", "orjson")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run of one side."""
+
+    side: str
+    connections: int
+    per_second: float
+    p50_us: float
+    p99_us: float
+    cpu_us: dict[str, float]
+    """CPU time per call, by process."""
+    core_us: float
+    """CPU time per call of what is measured: all processes, or those without what both sides use alike."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,9 @@ class Row:
     cpu_us: dict[str, float]
     ratio: float
     """Of its throughput to the yardstick's, as the median over the pairs of runs."""
+    per_core: float
+    """Calls per second of CPU time of what is measured."""
+    ratio_per_core: float
 
     @property
     def cpu_total_us(self) -> float:
@@ -43,7 +58,7 @@ def summarise(results: Sequence[Result], yardstick: str) -> list[Row]:
     rows = []
     for connections in sorted({result.connections for result in results}):
         at = [result for result in results if result.connections == connections]
-        base = [result.per_second for result in at if result.side == yardstick]
+        base = [result for result in at if result.side == yardstick]
         for side in dict.fromkeys(result.side for result in at):
             runs = [result for result in at if result.side == side]
             rows.append(
@@ -55,22 +70,27 @@ def summarise(results: Sequence[Result], yardstick: str) -> list[Row]:
                     p50_us=median(run.p50_us for run in runs),
                     p99_us=median(run.p99_us for run in runs),
                     cpu_us={name: median(run.cpu_us[name] for run in runs) for name in runs[0].cpu_us},
-                    ratio=median(run.per_second / of for run, of in zip(runs, base, strict=True)),
+                    ratio=median(run.per_second / of.per_second for run, of in zip(runs, base, strict=True)),
+                    per_core=median(1e6 / run.core_us for run in runs),
+                    ratio_per_core=median(of.core_us / run.core_us for run, of in zip(runs, base, strict=True)),
                 )
             )
     return rows
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row], unit: str) -> str:
+    """Args: unit: what is counted, in the singular."""
     lines = [
-        "| side | connections | calls/s | ratio | p50 ms | p99 ms | CPU us per call, by process |",
-        "|---|---:|---:|---:|---:|---:|---|",
+        f"| side | connections | {unit}s/s | ratio | {unit}s/s per core | ratio per core | p50 ms | p99 ms "
+        f"| CPU us per {unit}, by process |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in rows:
         cpu = ", ".join(f"{name} {value:.0f}" for name, value in row.cpu_us.items())
         lines.append(
-            f"| {row.side} | {row.connections} | {row.per_second:,.0f} | {row.ratio:.2f} | {row.p50_us / 1000:.2f} "
-            f"| {row.p99_us / 1000:.1f} | {row.cpu_total_us:.0f} ({cpu}) |"
+            f"| {row.side} | {row.connections} | {row.per_second:,.0f} | {row.ratio:.2f} | {row.per_core:,.0f} "
+            f"| {row.ratio_per_core:.2f} | {row.p50_us / 1000:.2f} | {row.p99_us / 1000:.1f} "
+            f"| {row.cpu_total_us:.0f} ({cpu}) |"
         )
     return "\n".join(lines)
 
@@ -90,12 +110,10 @@ def versions() -> dict[str, str]:
     found = {name: version(name) for name in PACKAGES}
     found["python"] = platform.python_version()
     found["kernel"] = platform.release()
-    found["nginx"] = _first_line([NGINX, "-v"])
-    found["wrk"] = _first_line([WRK, "-v"])
     return found
 
 
-def plot(rows: Sequence[Row]) -> str:
+def plot(rows: Sequence[Row], title: str) -> str:
     """Throughput by side and number of connections, as SVG."""
     width, bar, gap, left = 720, 26, 8, 270
     most = max(row.per_second for row in rows)
@@ -104,7 +122,7 @@ def plot(rows: Sequence[Row]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
         'font-size="13">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        '<text x="12" y="22" font-weight="bold">Calls per second through one gateway to one replica</text>',
+        f'<text x="12" y="22" font-weight="bold">{escape(title)}</text>',
     ]
     sides = list(dict.fromkeys(row.side for row in rows))
     colours = dict(zip(sides, ("#9aa5b1", "#2f6fde", "#4caf7d", "#d98c3f"), strict=False))
@@ -122,13 +140,24 @@ def plot(rows: Sequence[Row]) -> str:
     return "\n".join((*parts, "</svg>\n"))
 
 
-def write(folder: Path, rows: Sequence[Row], results: Sequence[Result], conditions: dict[str, Any]) -> None:
+def write(
+    folder: Path,
+    name: str,
+    rows: Sequence[Row],
+    results: Sequence[Result],
+    conditions: dict[str, Any],
+    *,
+    title: str,
+    unit: str,
+) -> None:
+    """The files `NAME.md`, `NAME.json` and `NAME.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "gateway.md").write_text(table(rows) + "\n")
-    (folder / "gateway.json").write_text(document(rows, results, conditions) + "\n")
-    (folder / "gateway.svg").write_text(plot(rows))
+    (folder / f"{name}.md").write_text(table(rows, unit) + "\n")
+    (folder / f"{name}.json").write_text(document(rows, results, conditions) + "\n")
+    (folder / f"{name}.svg").write_text(plot(rows, title))
 
 
-def _first_line(command: list[str]) -> str:
+def first_line(command: Sequence[str]) -> str:
+    """What a program says first of itself."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - ours
     return (done.stdout + done.stderr).strip().splitlines()[0]

@@ -152,8 +152,13 @@ async def test_an_algorithm_that_was_just_published_is_known(platform: Platform)
 
 
 async def test_what_is_no_reference_is_400(platform: Platform) -> None:
-    for reference in ("joe", "1joe/echo", "joe/ec-ho", "joe/echo/1/2", f"joe/{'x' * 31}"):
+    for reference in ("joe", "-joe/echo", "joe/ec-", "joe/echo/1/2", f"joe/{'x' * 42}"):
         refused(await platform.call(reference), 400, "", 2015)
+
+
+async def test_what_could_be_a_vanity_url_is_404(platform: Platform) -> None:
+    for reference in ("1joe/echo", "joe/ec-ho", f"joe/{'x' * 31}"):
+        refused(await platform.call(reference), 404, "not found", 1000)
 
 
 async def test_a_timeout_that_is_none_is_400(platform: Platform) -> None:

@@ -19,6 +19,7 @@ ROUTES = list(routes_of(create_app(RegistrySettings())))
 def concrete(route: GatedRoute) -> str:
     """The route's path with something in each place."""
     path = re.sub(r"\{[a-z_]+:uuid\}|\{build_id\}|\{revision_id\}", str(uuid4()), route.path)
+    path = re.sub(r"\{\w+:int\}", "1", path)
     return re.sub(r"\{\w+(:path)?\}", "hello", path)
 
 
@@ -38,7 +39,9 @@ def test_families_of_routes_have_their_gates() -> None:
     for route in ROUTES:
         if route.path.startswith("/internal/"):
             assert route.gates == ("service_only",), route
-        elif route.path in ("/admin/v1/calls", "/admin/v1/audit"):
+        elif route.path.startswith(
+            ("/admin/v1/calls", "/admin/v1/audit", "/admin/v1/satellites", "/admin/v1/launches")
+        ):
             assert route.gates == ("admin_only",), route
         elif route.path.startswith("/admin/v1/"):
             assert route.gates == ("account_only",), route

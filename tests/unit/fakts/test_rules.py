@@ -233,3 +233,37 @@ def test_rules_after_the_one_that_decided_change_nothing(some: list[Rule], app: 
 def test_nothing_is_let_in_that_no_rule_lets_in(some: list[Rule], app: Preflight) -> None:
     """None of these strategies lets anything in at once, in whatever order they stand."""
     assert not isinstance(rules.decide(some, app, find).decision, Approve)
+
+
+ORGANIZATIONS = st.sampled_from(["lab", "club", "office"])
+GENEROUS = st.one_of(
+    st.builds(lambda **options: rule("approve", **options), account=st.just("anne")),
+    st.builds(lambda **options: rule("approve", **options), account=st.just("anne"), organization=ORGANIZATIONS),
+    st.builds(lambda **options: rule("members", **options), organizations=st.lists(ORGANIZATIONS, min_size=1)),
+    st.just(rule("signed-in")),
+)
+
+
+@given(GENEROUS, st.sampled_from(Via), st.none() | ORGANIZATIONS)
+def test_no_app_acts_in_an_organization_that_the_rule_or_the_app_itself_excludes(
+    one: Rule, via: Via, wanted: str | None
+) -> None:
+    decision = decided(one, app=replace(APP, via=via, organization=wanted))
+    named = one.options.get("organization")
+    ruled = {named} if named is not None else set(one.options.get("organizations", ()))
+    asks = one.strategy != "approve" or via is Via.REDIRECT
+    if isinstance(decision, Approve):
+        assert not asks
+        assert decision.account == "anne"
+        assert decision.organization == (wanted or named)
+        assert not ruled or decision.organization in ruled
+    elif isinstance(decision, AskPerson):
+        assert asks
+        assert via is not Via.RETRIEVE
+        assert wanted is None or decision.organizations == (wanted,)
+        if one.strategy == "members":
+            assert decision.organizations
+            assert set(decision.organizations) <= ruled
+    else:
+        retrieved = via is Via.RETRIEVE and asks
+        assert retrieved or (wanted is not None and ruled and wanted not in ruled)

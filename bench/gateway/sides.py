@@ -23,7 +23,7 @@ from libs.common.hosts import host_id
 from services.gateway.kept import Kept, save
 
 NGINX = "/usr/sbin/nginx"
-RUNNER = Path(__file__).parents[1] / "services" / "worker" / "runner" / "main.py"
+RUNNER = Path(__file__).parents[2] / "services" / "worker" / "runner" / "main.py"
 OWNER, NAME = "bench", "echo"
 
 
@@ -48,7 +48,7 @@ def nginx_and_uvicorn(folder: Path) -> Iterator[Side]:
     config.write_text(_NGINX.format(folder=folder, upstream=upstream, port=port, user=_nginx_user()))
     log = folder / "log"
     uvicorn = [
-        *(sys.executable, "-m", "uvicorn", "bench.echo_asgi:app", "--port", str(upstream), "--no-access-log"),
+        *(sys.executable, "-m", "uvicorn", "bench.gateway.echo_asgi:app", "--port", str(upstream), "--no-access-log"),
         *("--log-level", "error", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"),
     ]
     with ExitStack() as stack:
@@ -89,7 +89,7 @@ def constellation(folder: Path) -> Iterator[Side]:
         runner = stack.enter_context(running([sys.executable, "-I", RUNNER, folder / "spec.json"], log))
         wait_for_path(folder / "call.sock", log)
         gateway = stack.enter_context(
-            running([sys.executable, "-m", "bench.gateway_process", folder / "gateway", str(port)], log)
+            running([sys.executable, "-m", "bench.gateway.process", folder / "gateway", str(port)], log)
         )
         wait_for_port(port, log)
         yield Side(

@@ -6,12 +6,12 @@ import http.client
 import json
 import re
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench.gateway.sides import Side
 from bench.processes import cpu_seconds
-from bench.sides import Side
+from bench.report import Result
 
 WRK = "wrk"
 BODY = json.dumps({"text": "x" * 88}).encode()
@@ -29,19 +29,6 @@ done = function(summary, latency)
     latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.mean, latency.max, summary.bytes))
 end
 """
-
-
-@dataclass(frozen=True)
-class Result:
-    """One run of one side."""
-
-    side: str
-    connections: int
-    per_second: float
-    p50_us: float
-    p99_us: float
-    cpu_us: dict[str, float]
-    """CPU time per call, by process."""
 
 
 def check(side: Side) -> None:
@@ -74,11 +61,13 @@ def run(side: Side, connections: int, seconds: int, folder: Path) -> Result:
     if refused or broken or not requests:
         raise RuntimeError(f"{side.name}: of {requests} requests {refused} were refused and {broken} broken")
     check(side)
+    cpu_us = {name: (after[name] - before[name]) / requests * 1e6 for name in side.pids}
     return Result(
         side=side.name,
         connections=connections,
         per_second=requests / duration * 1e6,
         p50_us=p50,
         p99_us=p99,
-        cpu_us={name: (after[name] - before[name]) / requests * 1e6 for name in side.pids},
+        cpu_us=cpu_us,
+        core_us=sum(cpu_us.values()),
     )

@@ -1,6 +1,6 @@
 """Runs one gateway by itself, on what it finds in its data directory: the feeds of a platform that is not there.
 
-    python -m bench.gateway_process DATA_DIR PORT
+    python -m bench.gateway.process DATA_DIR PORT
 
 Calls take the same way as in a whole platform. The records of calls go to a bus that nobody listens to.
 """
