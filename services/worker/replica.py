@@ -15,6 +15,7 @@ from typing import Any
 
 from libs.common import logs
 from libs.common.contracts.replicas import TRANSITIONS, ReplicaReport, ReplicaSpec, ReplicaState
+from libs.common.hosts import host_id
 from libs.common.states import may, step
 from services.worker import metrics
 from services.worker.control import Control, Health, NoAnswer
@@ -78,7 +79,8 @@ class Replica:
 
     def adopt(self, folder: ReplicaFolder, handle: Handle) -> None:
         """Go on with one that an earlier worker started."""
-        self._folder, self._handle, self._uid = folder, handle, handle.uid
+        here = handle.address.model_copy(update={"host_id": host_id()})  # a worker may come back in a new container
+        self._folder, self._handle, self._uid = folder, handle.model_copy(update={"address": here}), handle.uid
         self._launched, self._ended = True, self._wait_for_end()
         self._prepared = Prepared(handle.tree, handle.environment)
         self._host.environments.keep(self._prepared, str(self.spec.id))
