@@ -197,6 +197,8 @@ async def test_images_go_up_and_come_down_as_they_are(
     assert wire.count("POST") == 3  # one mount and two uploads: the second time there was nothing to do
 
     by_tag = await registry.image("top/image", "2", AMD64)
+    await push(base, FromLayout(layout), {}, registry, replace(target, tag=None), tmp_path)
+    assert await registry.image("top/image", "latest", AMD64) == base
     by_digest = await registry.image("top/image", image.descriptor.digest, AMD64)
     assert by_tag == by_digest == image
     copy = Layout.create(tmp_path / "copy")

@@ -69,7 +69,7 @@ class FromLayout:
 async def push(
     image: Image, base: Source, made: Mapping[str, Path], registry: Registry, reference: ImageReference, work: Path
 ) -> str:
-    """Push an image: blobs first, then its manifest under the reference's tag. Gives the manifest's digest.
+    """Push an image: blobs first, then its manifest under the reference's tag, or `latest`. Gives its digest.
 
     Args:
         made: files of blobs by digest; `base` has all others.
@@ -89,7 +89,7 @@ async def push(
     async with _written(image.config_bytes, work) as file:
         await push_blob(registry, repository, image.manifest.config, file)
     media_type = image.manifest.media_type or MANIFEST
-    version = reference.tag or image.descriptor.digest
+    version = reference.tag or reference.version
     return await registry.put_manifest(repository, version, media_type, image.manifest_bytes)
 
 
