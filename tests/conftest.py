@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.docker import Docker, DockerUnavailable, python_root
 from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQ
+
+settings.register_profile("any-load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-load")  # how busy the machine is says nothing about what is tested
 
 _CRASHED = pytest.StashKey[bool]()
 
