@@ -7,8 +7,9 @@ omission.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -16,15 +17,18 @@ import orjson
 import structlog
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.common import logs, telemetry
+from libs.common import logs, openapi, telemetry
 from libs.common.auth import public
 from libs.common.problems import Invalid, NotFound, Problem, TooLarge, Unavailable, header_text
+from libs.common.text import check_json
 
 log = logs.get(__name__)
 
@@ -36,9 +40,37 @@ Gate = Callable[..., Awaitable[object]]
 Check = Callable[[], Awaitable[None]]
 
 
-def router(gate: Gate, **options: Any) -> APIRouter:
-    """A router whose routes all pass `gate` first."""
-    return APIRouter(dependencies=[Depends(gate)], **options)
+class _PlainJson(Request):
+    """A request whose JSON can be kept and passed on as it is."""
+
+    async def json(self) -> Any:
+        document = await super().json()
+        try:
+            check_json(document)
+        except ValueError as error:
+            raise HTTPException(400, f"the body: {error}") from None
+        return document
+
+
+class _PlainRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_plain(request: Request) -> Response:
+            return await handle(_PlainJson(request.scope, request.receive))
+
+        return handle_plain
+
+
+def router(gate: Gate, *, relays: bool = False, **options: Any) -> APIRouter:
+    """A router whose routes all pass `gate` first.
+
+    Args:
+        relays: bodies hold what others wrote or printed, and the routes clean it. Elsewhere, JSON with text that
+            is not `plain` is refused.
+    """
+    route_class = APIRoute if relays else _PlainRoute
+    return APIRouter(dependencies=[Depends(gate)], route_class=route_class, **options)
 
 
 def create_app(service: str, *, lifespan: Lifespan, routers: Sequence[APIRouter]) -> FastAPI:
@@ -55,6 +87,7 @@ def create_app(service: str, *, lifespan: Lifespan, routers: Sequence[APIRouter]
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses=openapi.ERRORS,
     )
     app.state.service = service
     app.state.checks = {}
@@ -68,7 +101,6 @@ def create_app(service: str, *, lifespan: Lifespan, routers: Sequence[APIRouter]
     app.add_exception_handler(HTTPException, _on_http)
     for unreachable in (OperationalError, InterfaceError, PoolTimeout, DBAPIError, OSError):
         app.add_exception_handler(unreachable, _on_database)
-    app.add_exception_handler(Exception, _on_fault)
     app.add_middleware(_Observe, service=service)
     return app
 
@@ -92,7 +124,7 @@ def _health() -> APIRouter:
             response.status_code = 503
         return {"status": "unready" if failing else "ready", "failing": failing}
 
-    @routes.get("/metrics")
+    @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
@@ -113,7 +145,7 @@ def render(path: str, problem: Problem, request_id: str) -> Response:
         "code": problem.code,
         "request_id": request_id,
     }
-    return Response(orjson.dumps(document), problem.status, problem.headers, media_type="application/problem+json")
+    return Response(orjson.dumps(document), problem.status, problem.headers, media_type=openapi.PROBLEM)
 
 
 def _render(request: Request, problem: Problem) -> Response:
@@ -137,7 +169,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     problem: Problem = NotFound(f"there is no {request.method} {request.url.path} here")
     if error.status_code != 404:
         problem = Problem(str(error.detail), code=6001, headers=error.headers)
-        problem.status, problem.title = error.status_code, str(error.detail)
+        problem.status, problem.title = error.status_code, HTTPStatus(error.status_code).phrase
     return _render(request, problem)
 
 
@@ -176,24 +208,36 @@ class _Observe:
             return
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         request_id = headers.get(REQUEST_ID) or f"req-{uuid4()}"
-        status, started = 500, time.perf_counter()
+        status, answering, started = 500, False, time.perf_counter()
 
         async def observed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answering
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answering = message["status"], True
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
         token = telemetry.context.attach(telemetry.extract(headers))
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, receive, observed)
+                await self._answer(scope, receive, observed)
+            except Exception as error:
+                if answering:
+                    raise
+                answer = await _on_fault(Request(scope), error)
+                await answer(scope, receive, observed)
             finally:
                 telemetry.context.detach(token)
                 route = getattr(scope.get("route"), "path", "unmatched")
                 telemetry.REQUESTS.labels(self._service, scope["method"], route, status).inc()
                 telemetry.REQUEST_SECONDS.labels(self._service, route).observe(time.perf_counter() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+            problem = Invalid("the address has a NUL character (%00), which is not allowed")
+            await _render(Request(scope), problem)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 async def body_chunks(request: Request, *, limit: int) -> AsyncIterator[bytes]:

@@ -23,7 +23,7 @@ from services.deployer.loops import Reconciler
 from services.deployer.reports import Reports
 from services.deployer.settings import DeployerSettings
 
-routes = router(service_only)
+routes = router(service_only, relays=True)
 
 
 @routes.get(f"/internal/feeds/{ROUTES_FEED}")

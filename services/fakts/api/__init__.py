@@ -27,6 +27,7 @@ ROUTERS = (
     app_authorization.router,
     protocol_one.router,
     oauth.router,
+    oauth.pages,
     joining.leases,
     joining.reports,
     users.administration,

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from libs.common import db, web
 from libs.common.auth import public
+from libs.common.openapi import OAUTH_ERRORS, either, reads_form, reads_json
 from libs.common.problems import Forbidden, Problem, TooMany
 from services.fakts.api.forms import NOT_STORED, form_request, is_form
 from services.fakts.context import Context, Ctx, RequestOrigin, RequestWhere
@@ -27,11 +28,13 @@ _STATUSES = frozenset({413, 429})
 """Others are 400 to clients (RFC 6749, section 5.2)."""
 PATHS = frozenset({APP_PATH, APP_PATH.rstrip("/")})
 
-router = web.router(public)
+_BODY = either(reads_json(*parameters.MEMBERS), reads_form("client_id", "client_secret", "scope"))
+
+router = web.router(public, responses=OAUTH_ERRORS)
 
 
-@router.post(APP_PATH)
-@router.post(APP_PATH.rstrip("/"))
+@router.post(APP_PATH, openapi_extra=_BODY)
+@router.post(APP_PATH.rstrip("/"), openapi_extra=_BODY)
 async def start(request: Request, context: Ctx, origin: RequestOrigin, where: RequestWhere) -> JSONResponse:
     """An app asks to be let in.
 

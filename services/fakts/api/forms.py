@@ -9,7 +9,7 @@ from authlib.oauth2.rfc6749.errors import InvalidRequestError
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from services.fakts.fields import plain
+from libs.common.text import plain
 from services.fakts.oauth import server
 from services.fakts.oauth.server import Answer, refuse
 

@@ -15,9 +15,9 @@ from libs.common.contracts.joining import SERVICE_PREFIX, InstanceLease, Instanc
 from libs.common.db import Session
 from libs.common.directory import credential
 from libs.common.problems import Forbidden, Invalid, Unauthenticated
+from libs.common.text import check_json
 from services.fakts.api.protocol_one import refusal
 from services.fakts.context import Context, Ctx
-from services.fakts.fields import check_json
 from services.fakts.oauth import clients, endpoints
 from services.fakts.oauth.discovery import BASE_PATH
 from services.fakts.preflight import instances, protocol_one

@@ -12,18 +12,37 @@ from libs.common import web
 from libs.common.auth import Authenticator, public
 from libs.common.db import Session
 from libs.common.directory import credential
+from libs.common.openapi import OAUTH_ERRORS, reads_form
 from libs.common.problems import Forbidden, Invalid, TooMany, Unauthenticated
 from services.fakts.api.forms import NOT_STORED, answered, form_request, query_parameters
 from services.fakts.context import Context, Ctx, RequestOrigin, RequestWhere
 from services.fakts.oauth import authorization, claims, discovery, endpoints, people, provider
+from services.fakts.pages.rendering import page_router
 from services.fakts.pages.sessions import OptionalPerson
 from services.fakts.where import Where
 
-router = web.router(public)
+_CLIENT = ("client_id", "client_secret")
+_TOKEN_REQUEST = reads_form(
+    *("grant_type", *_CLIENT, "scope", "code", "redirect_uri", "code_verifier", "refresh_token", "device_code"),
+    *("key", "redeem_token", "manifest", "requested_client_kind", "requested_client_role", "request_auth_key"),
+)
+_TOKEN = reads_form("token", "token_type_hint", *_CLIENT)
+_AUTHORIZATION = {
+    "parameters": [
+        {"name": name, "in": "query", "schema": {"type": "string"}}
+        for name in (
+            *("response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "prompt", "max_age"),
+            *("code_challenge", "code_challenge_method", "login_hint", "response_mode"),
+        )
+    ]
+}
+
+router = web.router(public, responses=OAUTH_ERRORS)
+pages = page_router()
 
 
-@router.post(discovery.TOKEN_PATH.rstrip("/"))
-@router.post(discovery.TOKEN_PATH)
+@router.post(discovery.TOKEN_PATH.rstrip("/"), openapi_extra=_TOKEN_REQUEST)
+@router.post(discovery.TOKEN_PATH, openapi_extra=_TOKEN_REQUEST)
 async def token(
     request: Request, session: Session, context: Ctx, origin: RequestOrigin, where: RequestWhere
 ) -> JSONResponse:
@@ -32,14 +51,14 @@ async def token(
     return answered(await provider.token(session, context, origin, where, await form_request(request)))
 
 
-@router.post(discovery.REVOKE_PATH)
+@router.post(discovery.REVOKE_PATH, openapi_extra=_TOKEN)
 async def revoke(
     request: Request, session: Session, context: Ctx, origin: RequestOrigin, where: RequestWhere
 ) -> JSONResponse:
     return answered(await provider.revoke(session, context, origin, where, await form_request(request)))
 
 
-@router.post(discovery.INTROSPECT_PATH)
+@router.post(discovery.INTROSPECT_PATH, openapi_extra=_TOKEN)
 async def introspect(
     request: Request, session: Session, context: Ctx, origin: RequestOrigin, where: RequestWhere
 ) -> JSONResponse:
@@ -48,8 +67,8 @@ async def introspect(
     return answered(await provider.introspect(session, context, origin, where, form))
 
 
-@router.get(discovery.AUTHORIZE_PATH.rstrip("/"))
-@router.get(discovery.AUTHORIZE_PATH)
+@pages.get(discovery.AUTHORIZE_PATH.rstrip("/"), status_code=302, openapi_extra=_AUTHORIZATION)
+@pages.get(discovery.AUTHORIZE_PATH, status_code=302, openapi_extra=_AUTHORIZATION)
 async def authorize(
     request: Request,
     session: Session,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -49,14 +49,14 @@ class Asked:
 
     @property
     def after_moment(self) -> tuple[datetime, UUID] | None:
-        return self._read(lambda moment, key: (datetime.fromisoformat(moment), UUID(key)))
+        return self._read(lambda moment, key: (datetime.fromisoformat(moment).astimezone(UTC), UUID(key)))
 
     def _read(self, parse: Callable[..., T]) -> T | None:
         if self.after is None:
             return None
         try:
             return parse(*self.after)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise _bad_position() from None
 
 

@@ -15,10 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import logs, web
 from libs.common.auth import public
+from libs.common.openapi import reads_json
 from libs.common.problems import Problem, TooMany
 from services.fakts.context import Context, Ctx, RequestOrigin, RequestWhere
 from services.fakts.oauth.discovery import BASE_PATH
-from services.fakts.preflight import documents, protocol_one
+from services.fakts.preflight import documents, parameters, protocol_one
 from services.fakts.preflight.manifests import InvalidManifest
 from services.fakts.preflight.parameters import InvalidStart
 
@@ -33,8 +34,8 @@ Answer = dict[str, Any]
 Call = Callable[[AsyncSession, Answer], Awaitable[Answer]]
 
 
-@router.post("/start")
-@router.post("/start/")
+@router.post("/start", openapi_extra=reads_json(*parameters.MEMBERS))
+@router.post("/start/", openapi_extra=reads_json(*parameters.MEMBERS))
 async def start(request: Request, context: Ctx, where: RequestWhere) -> Answer:
     """An app asks to be let in."""
 
@@ -45,8 +46,8 @@ async def start(request: Request, context: Ctx, where: RequestWhere) -> Answer:
     return await _answer(request, context, call)
 
 
-@router.post("/challenge")
-@router.post("/challenge/")
+@router.post("/challenge", openapi_extra=reads_json("code"))
+@router.post("/challenge/", openapi_extra=reads_json("code"))
 async def challenge(request: Request, context: Ctx, where: RequestWhere) -> Answer:
     """Whether somebody decided. An app goes on asking only while it hears that nobody has."""
 
@@ -56,8 +57,8 @@ async def challenge(request: Request, context: Ctx, where: RequestWhere) -> Answ
     return await _answer(request, context, call, later="waiting")
 
 
-@router.post("/claim")
-@router.post("/claim/")
+@router.post("/claim", openapi_extra=reads_json("token"))
+@router.post("/claim/", openapi_extra=reads_json("token"))
 async def claim(request: Request, context: Ctx, origin: RequestOrigin, where: RequestWhere) -> Answer:
     """The configuration of an app that was let in."""
 
@@ -67,8 +68,8 @@ async def claim(request: Request, context: Ctx, origin: RequestOrigin, where: Re
     return await _answer(request, context, call)
 
 
-@router.post("/redeem")
-@router.post("/redeem/")
+@router.post("/redeem", openapi_extra=reads_json("manifest", "token"))
+@router.post("/redeem/", openapi_extra=reads_json("manifest", "token"))
 async def redeem(request: Request, context: Ctx, where: RequestWhere) -> Answer:
     """An app that nobody watches is let in with a token."""
 
@@ -78,8 +79,8 @@ async def redeem(request: Request, context: Ctx, where: RequestWhere) -> Answer:
     return await _answer(request, context, call)
 
 
-@router.post("/retrieve")
-@router.post("/retrieve/")
+@router.post("/retrieve", openapi_extra=reads_json(*parameters.MEMBERS))
+@router.post("/retrieve/", openapi_extra=reads_json(*parameters.MEMBERS))
 async def retrieve(request: Request, context: Ctx, where: RequestWhere) -> Answer:
     """An app that a rule lets in by itself."""
 

@@ -6,17 +6,16 @@ from uuid import UUID
 
 from fastapi import Response
 
-from libs.common import web
-from libs.common.auth import public
 from libs.common.db import Session
+from libs.common.openapi import reads_form
 from services.fakts.context import Ctx
 from services.fakts.identity import browser_sessions
 from services.fakts.oauth import own
 from services.fakts.pages.destinations import HOME
-from services.fakts.pages.rendering import page, see
-from services.fakts.pages.sessions import Person, PersonsForm
+from services.fakts.pages.rendering import page, page_router, see
+from services.fakts.pages.sessions import TOKEN_FIELD, Person, PersonsForm
 
-router = web.router(public, prefix=HOME)
+router = page_router(prefix=HOME)
 
 
 @router.get("")
@@ -31,19 +30,19 @@ async def show(session: Session, context: Ctx, person: Person) -> Response:
     )
 
 
-@router.post("/browsers/end")
+@router.post("/browsers/end", openapi_extra=reads_form(TOKEN_FIELD, "browser"))
 async def end_browser(session: Session, person: Person, form: PersonsForm) -> Response:
     await browser_sessions.end(session, person.user, form.text("browser"))
     return see(HOME)
 
 
-@router.post("/browsers/end-others")
+@router.post("/browsers/end-others", openapi_extra=reads_form(TOKEN_FIELD))
 async def end_other_browsers(session: Session, person: Person, form: PersonsForm) -> Response:  # noqa: ARG001 - the form is checked
     await browser_sessions.end_all(session, person.user, but=person.row.digest)
     return see(HOME)
 
 
-@router.post("/{client_id}/revoke")
+@router.post("/{client_id}/revoke", openapi_extra=reads_form(TOKEN_FIELD))
 async def revoke(client_id: UUID, session: Session, context: Ctx, person: Person, form: PersonsForm) -> Response:  # noqa: ARG001 - the form is checked
     """It is logged in no more, everywhere within a second."""
     name = await own.revoke(session, context, person.user, client_id)

@@ -8,21 +8,21 @@ from urllib.parse import quote
 
 from fastapi import Query, Response
 
-from libs.common import db, web
-from libs.common.auth import public
+from libs.common import db
 from libs.common.db import Session
+from libs.common.openapi import reads_form
 from libs.common.problems import Conflict, Forbidden, Invalid, NotFound, Problem
 from services.fakts.context import Context, Ctx, RequestWhere
 from services.fakts.models import Approval
 from services.fakts.oauth.authorization import redirect_back
 from services.fakts.pages import words
 from services.fakts.pages.destinations import CONFIGURE, form_sources
-from services.fakts.pages.rendering import page, see
-from services.fakts.pages.sessions import Form, Person, PersonsForm, SignedIn
+from services.fakts.pages.rendering import page, page_router, see
+from services.fakts.pages.sessions import TOKEN_FIELD, Form, Person, PersonsForm, SignedIn
 from services.fakts.preflight import admission, approvals, choices, manifests
 from services.fakts.preflight.approvals import ApprovalView
 
-router = web.router(public, prefix=CONFIGURE)
+router = page_router(prefix=CONFIGURE)
 
 
 @router.get("")
@@ -34,7 +34,7 @@ async def ask_for_code(
     return see(_path(device_code)) if device_code else _code_page(context, person)
 
 
-@router.post("")
+@router.post("", openapi_extra=reads_form(TOKEN_FIELD, "code"))
 async def take_code(session: Session, context: Ctx, person: Person, form: PersonsForm) -> Response:
     code = form.text("code").strip()[:100]
     try:
@@ -54,7 +54,7 @@ async def show(code: str, session: Session, context: Ctx, person: Person, where:
     return await _approval_page(session, context, person, view, code, where.address)
 
 
-@router.post("/{code}")
+@router.post("/{code}", openapi_extra=reads_form(TOKEN_FIELD, "decision", "allow", "organization"))
 async def decide(
     *, code: str, session: Session, context: Ctx, person: Person, form: PersonsForm, where: RequestWhere
 ) -> Response:

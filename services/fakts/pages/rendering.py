@@ -7,12 +7,14 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
-from fastapi import Response
+from fastapi import APIRouter, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from libs.common import web
+from libs.common.auth import public
+from libs.common.openapi import PAGES
 from libs.common.problems import Problem
 from services.fakts.models import User
 from services.fakts.pages import words
@@ -50,6 +52,11 @@ _templates.globals |= {
 }
 
 Render = Callable[[str, Problem, str], Response]
+
+
+def page_router(prefix: str = "") -> APIRouter:
+    """A router for pages: each is open, and finds out by itself who looks at it."""
+    return web.router(public, prefix=prefix, default_response_class=HTMLResponse, responses=PAGES)
 
 
 def page(

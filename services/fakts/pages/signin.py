@@ -6,9 +6,8 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from libs.common import web
-from libs.common.auth import public
 from libs.common.db import Session
+from libs.common.openapi import reads_form
 from libs.common.problems import Invalid, Problem, TooMany, Unauthenticated
 from services.fakts import locks
 from services.fakts.context import Context, Ctx, RequestWhere
@@ -17,13 +16,13 @@ from services.fakts.identity.passwords import MIN_LENGTH
 from services.fakts.models import User
 from services.fakts.pages import sessions
 from services.fakts.pages.destinations import HOME, SIGN_IN, form_sources, own_path
-from services.fakts.pages.rendering import page, see
+from services.fakts.pages.rendering import page, page_router, see
 from services.fakts.pages.sessions import OptionalPerson, Person, PersonsForm, Visit, Visiting
 from services.fakts.where import Where
 
 PASSWORD_PATH = f"{SIGN_IN}/password"
 
-router = web.router(public)
+router = page_router()
 
 
 @router.get(SIGN_IN)
@@ -42,7 +41,7 @@ async def ask(
     return _sign_in_page(visit, context, going_to, name=hint, again=again)
 
 
-@router.post(SIGN_IN)
+@router.post(SIGN_IN, openapi_extra=reads_form(sessions.TOKEN_FIELD, "username", "password", "next", "again"))
 async def take(request: Request, visit: Visiting, context: Ctx, where: RequestWhere) -> Response:
     """The session begins in a transaction of its own: none is open while the password's hash is computed."""
     form = await sessions.checked_form(request, visit.token)
@@ -58,7 +57,7 @@ async def take(request: Request, visit: Visiting, context: Ctx, where: RequestWh
     return answer
 
 
-@router.post("/signout")
+@router.post("/signout", openapi_extra=reads_form(sessions.TOKEN_FIELD))
 async def leave(request: Request, session: Session, person: Person, form: PersonsForm) -> Response:  # noqa: ARG001 - the form is checked
     await browser_sessions.end(session, person.user, person.row.digest)
     answer = see(SIGN_IN)
@@ -71,7 +70,7 @@ async def ask_new_password(context: Ctx, person: Person) -> Response:
     return _password_page(context, person)
 
 
-@router.post(PASSWORD_PATH)
+@router.post(PASSWORD_PATH, openapi_extra=reads_form(sessions.TOKEN_FIELD, "current", "new", "again"))
 async def take_new_password(context: Ctx, where: RequestWhere, person: Person, form: PersonsForm) -> Response:
     """Whoever has a password proves it first. All other browsers are signed out."""
     try:

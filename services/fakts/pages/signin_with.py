@@ -14,8 +14,6 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 
-from libs.common import web
-from libs.common.auth import public
 from libs.common.db import Session
 from libs.common.problems import Forbidden, Invalid
 from services.fakts import locks
@@ -27,14 +25,14 @@ from services.fakts.models import User
 from services.fakts.pages import sessions
 from services.fakts.pages.destinations import SIGN_IN, own_path
 from services.fakts.pages.providers import Provider
-from services.fakts.pages.rendering import see
+from services.fakts.pages.rendering import page_router, see
 from services.fakts.pages.upstream import Vouched
 
 _JOURNEY = "constellation_journey"
 _LASTS = timedelta(minutes=15)
 _MAX_TEXT = 255
 
-router = web.router(public, prefix=f"{SIGN_IN}/with")
+router = page_router(prefix=f"{SIGN_IN}/with")
 
 
 @router.get("/{provider}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from services.fakts.fields import check_json
+from libs.common.text import check_json
 
 
 class Malformed(ValueError):

@@ -17,6 +17,17 @@ from packaging.version import InvalidVersion, Version
 from libs.common.contracts.joining import Manifest
 from services.fakts.preflight import manifests
 
+MEMBERS = (
+    "manifest",
+    "expiration_time_seconds",
+    "requested_client_kind",
+    "requested_client_role",
+    "redirect_uris",
+    "requested_organization",
+    "requested_platform_version",
+    "request_auth_key",
+)
+"""What a start may say. Others are ignored."""
 DEFAULT_SECONDS = 300
 KINDS = ("development", "website", "desktop", "mobile")
 ROLES = ("interface", "agent")

@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.common import db
 from libs.common.directory import key_hash
 from libs.common.problems import Forbidden, Invalid, NotFound
+from libs.common.text import plain
 from services.fakts import locks
 from services.fakts.context import Context
-from services.fakts.fields import plain
 from services.fakts.models import Client, User
 from services.fakts.oauth import answers, discovery
 from services.fakts.origin import Origin

@@ -13,8 +13,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.problems import Invalid
+from libs.common.text import check_json
 from services.fakts import models
-from services.fakts.fields import Plain, check_json
+from services.fakts.fields import Plain
 from services.fakts.preflight import rules
 from services.fakts.preflight.rules import Rule
 from services.fakts.preflight.strategies import catalog

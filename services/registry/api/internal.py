@@ -22,7 +22,7 @@ from libs.common.problems import Forbidden, Invalid, NotFound, Unavailable
 from services.registry.api.requests import Parts
 from services.registry.settings import MIB
 
-routes = web.router(service_only)
+routes = web.router(service_only, relays=True)
 
 BUILD = "/internal/builds/{build_id}"
 BLOB = "/internal/blobs/{digest}"
