@@ -20,7 +20,7 @@ from libs.common.oci import references
 from libs.common.oci.layout import Layout
 from libs.common.oci.registry import Registry
 from libs.common.oci.transfer import FromLayout, push, save
-from services.worker import image_build, runner
+from services.worker import gateway_image, image_build, runner
 from services.worker.environments import Prepared
 from services.worker.image_build import ImageNotBuilt, Target
 from services.worker.images import Assembled, BasePython, BaseUnfit, Revision, assembled
@@ -204,6 +204,38 @@ async def test_a_pipe_algorithm_runs_in_docker(
         layout.verify()
     async with container(docker, reference) as (_, caller):
         assert caller.call("ab", headers={"x-replica-token": TOKEN}).result == "abab"
+
+
+@pytest.mark.docker
+async def test_the_platform_itself_runs_in_docker(
+    docker: Docker, base: FromLayout, registry_server: DockerRegistry, tmp_path: Path
+) -> None:
+    image = await base.image(HERE)
+    async with (
+        gateway_image.assembled(image, PYTHON, work=tmp_path) as made,
+        pushed(made, base, registry_server, tmp_path) as reference,
+    ):
+        pass
+    name = f"gateway-{uuid4().hex[:8]}"
+    confined = ["--read-only", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL", "--network", "host"]
+
+    def said(*arguments: str) -> str:
+        return docker.run("run", "--rm", *confined, *arguments)
+
+    assert "Run one service" in await asyncio.to_thread(said, reference, "serve", "--help")
+    code = "import os, services.gateway.app, services.gateway.data.api; print(os.getuid(), os.getcwd())"
+    imported = ["--entrypoint", str(PYTHON.path), reference, "-P", "-c", code]
+    assert await asyncio.to_thread(said, *imported) == "65532 /tmp"
+    (port, nothing) = free_ports(2)
+    settings = ["--env", f"CONSTELLATION_PORT={port}", "--env", f"CONSTELLATION_FAKTS_URL=http://127.0.0.1:{nothing}"]
+    settings += ["--env", "CONSTELLATION_JOIN_TOKEN=none"]
+    try:
+        command = ["run", "--detach", "--name", name, *confined, *settings, reference]
+        await asyncio.to_thread(docker.run, *command)
+        # Not connected to any platform, it waits for one.
+        await eventually(lambda: "waiting_for_fakts" in docker.logs(name))
+    finally:
+        await asyncio.to_thread(docker.run, "rm", "--force", name)
 
 
 async def test_a_base_with_another_python_is_refused(base: FromLayout, tmp_path: Path) -> None:
