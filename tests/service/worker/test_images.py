@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -30,13 +29,11 @@ from tests.service.worker.platform_double import Platform as PlatformDouble
 from tests.support.docker import Docker
 from tests.support.docker_registry import DockerRegistry
 from tests.support.eventually import eventually
-from tests.support.images import HERE, VERSION, python_base
+from tests.support.images import HERE, TOKEN, VERSION, container, python_base
 from tests.support.ports import free_ports
-from tests.support.replica import Caller
 
 PYTHON = BasePython.usual(VERSION)
 RUNNER = Path(runner.__file__).parent
-TOKEN = "a token of the replica's"
 
 ALGORITHM = {
     "requirements.txt": "greetings\n",
@@ -94,35 +91,6 @@ async def pushed(made: Assembled, base: FromLayout, server: DockerRegistry, work
         registry = Registry(client, reference, plain_http=True)
         digest = await push(made.image, base, made.made, registry, reference, work)
     yield f"{reference}@{digest}"
-
-
-@asynccontextmanager
-async def container(docker: Docker, image: str, *options: str) -> AsyncIterator[tuple[str, Caller]]:
-    """A container that has loaded its algorithm, and a connection to it. It may write to /tmp alone."""
-    (port,) = free_ports(1)
-    name = f"replica-{uuid4().hex[:8]}"
-    confined = ["--read-only", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL"]
-    confined += ["--security-opt", "no-new-privileges", "--network", "host"]
-    settings = ["--env", f"PORT={port}", "--env", f"REPLICA_TOKEN={TOKEN}"]
-    command = ["run", "--detach", "--name", name, *confined, *settings, *options, image]
-    caller = Caller(http.client.HTTPConnection("127.0.0.1", port, timeout=120))
-    try:
-        await asyncio.to_thread(docker.run, *command)
-
-        def is_ready() -> bool:
-            running = docker.run("inspect", "--format", "{{.State.Running}}", name)
-            assert running == "true" or pytest.fail(docker.run("logs", name))
-            try:
-                return caller.call("ready?", headers={"x-replica-token": TOKEN}).status == 200
-            except OSError:
-                caller.close()
-                return False
-
-        await eventually(lambda: asyncio.to_thread(is_ready))
-        yield name, caller
-    finally:
-        caller.close()
-        await asyncio.to_thread(docker.run, "rm", "--force", name)
 
 
 @pytest.mark.docker
