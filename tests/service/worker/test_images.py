@@ -31,8 +31,10 @@ from tests.support.docker_registry import DockerRegistry
 from tests.support.eventually import eventually
 from tests.support.images import HERE, TOKEN, VERSION, container, python_base
 from tests.support.ports import free_ports
+from tests.support.satellites import PlanMaker
 
 PYTHON = BasePython.usual(VERSION)
+KEY = "simAAAA+AAAA/AAAAAAAAAAAAAA1"
 RUNNER = Path(runner.__file__).parent
 
 ALGORITHM = {
@@ -194,14 +196,25 @@ async def test_the_platform_itself_runs_in_docker(
     code = "import os, services.gateway.app, services.gateway.data.api; print(os.getuid(), os.getcwd())"
     imported = ["--entrypoint", str(PYTHON.path), reference, "-P", "-c", code]
     assert await asyncio.to_thread(said, *imported) == "65532 /tmp"
-    (port, nothing) = free_ports(2)
-    settings = ["--env", f"CONSTELLATION_PORT={port}", "--env", f"CONSTELLATION_FAKTS_URL=http://127.0.0.1:{nothing}"]
-    settings += ["--env", "CONSTELLATION_JOIN_TOKEN=none"]
+    (port,) = free_ports(1)
+    plan = tmp_path / "plan.json"
+    plan.write_text(PlanMaker("text/echo", keys=[KEY]).plan().model_dump_json())
+    settings = ["--env", f"CONSTELLATION_PORT={port}", "--env", "CONSTELLATION_SATELLITE_PLAN=/tmp/plan.json"]
+    settings += ["--volume", f"{plan}:/tmp/plan.json:ro"]
+    url = f"http://127.0.0.1:{port}"
     try:
         command = ["run", "--detach", "--name", name, *confined, *settings, reference]
         await asyncio.to_thread(docker.run, *command)
-        # Not connected to any platform, it waits for one.
-        await eventually(lambda: "waiting_for_fakts" in docker.logs(name))
+        async with httpx.AsyncClient(timeout=60) as client:
+
+            async def is_ready() -> bool:
+                running = await asyncio.to_thread(docker.run, "inspect", "--format", "{{.State.Running}}", name)
+                assert running == "true" or pytest.fail(docker.logs(name))
+                return (await client.get(f"{url}/readyz")).status_code == 200
+
+            await eventually(is_ready)
+            headers = {"authorization": "Simple of somebody else"}
+            assert (await client.post(f"{url}/v1/algo/text/echo", json=1, headers=headers)).status_code == 401
     finally:
         await asyncio.to_thread(docker.run, "rm", "--force", name)
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
+from libs.common.bus.protocol import check_job_queue
 from libs.common.contracts.images import (
     WORK_TRANSITIONS,
     ImageClaim,
@@ -15,6 +16,7 @@ from libs.common.contracts.images import (
     ImageStatus,
     WorkState,
 )
+from libs.common.contracts.jobs import image_queue
 
 DIGEST = f"sha256:{'a' * 64}"
 
@@ -46,6 +48,10 @@ def test_what_is_done_can_be_asked_for_again_but_not_ended_twice() -> None:
     for state in (WorkState.READY, WorkState.FAILED):
         assert WORK_TRANSITIONS[state] == {WorkState.WANTED}
     assert WORK_TRANSITIONS[WorkState.WANTED] == {WorkState.RUNNING}
+
+
+def test_each_platform_has_its_queue() -> None:
+    assert check_job_queue(image_queue("linux/amd64")) == "image.linux-amd64"
 
 
 def test_digests_and_platforms_are_checked() -> None:
