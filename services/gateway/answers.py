@@ -15,6 +15,7 @@ import orjson
 from libs.common.problems import Problem, header_text
 
 JSON_TYPE = b"application/json"
+TEXT_TYPE = b"text/plain; charset=utf-8"
 
 _ERROR_TYPES = {
     400: "InputError",
@@ -92,6 +93,23 @@ def fields(content_type: bytes, length: int, request_id: str) -> bytes:
         length,
         request_id.encode(),
     )
+
+
+def default_body(result: bytes, kind: str, why: str, request_id: str, seconds: float) -> bytes:
+    """Answer of an application whose current version does not answer, in the envelope of results.
+
+    Args:
+        result: the default answer, as JSON.
+        kind: its content type, as in the envelope of results: `json` or `text`.
+    """
+    metadata = {"content_type": kind, "duration": round(seconds, 6), "default": True, "default_reason": why}
+    rest = orjson.dumps({"metadata": metadata, "request_id": request_id})
+    return b'{"result":%b,%b' % (result, rest[1:])
+
+
+def default_fields(why: str) -> bytes:
+    """Header lines of a default answer: where the bare result is asked for, they alone tell."""
+    return f"x-default-answer: {header_text(why)}\r\n".encode("latin-1")
 
 
 def void_body(request_id: str) -> bytes:

@@ -15,6 +15,7 @@ from libs.common.bus import Bus
 from libs.common.clients.deployer import DeployerClient
 from libs.common.clients.fakts import FaktsClient
 from libs.common.clients.feeds import FeedClient
+from libs.common.contracts.applications import APPLICATIONS_FEED
 from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.identity import IDENTITY_FEED
 from libs.common.contracts.launches import LAUNCHED_FEED
@@ -24,6 +25,7 @@ from libs.common.feed import FeedFollower
 from libs.common.loops import Loop, running, tasks
 from libs.common.problems import Unavailable
 from services.gateway.admission import Admissions
+from services.gateway.applications import Applications
 from services.gateway.callers import Callers
 from services.gateway.calls import Calls
 from services.gateway.clock import Clock
@@ -97,16 +99,19 @@ class Gateway:
         )
         self.table = Table(self.pools)
         self.launches = Launches(self.pools, self.table)
+        self.applications = Applications(self.pools, self.table)
         self.directory = Directory()
         self.identity = self._follower("fakts", IDENTITY_FEED, self.directory.apply)
         self.catalog = self._follower("registry", CATALOG_FEED, self.table.apply)
         self.routes = self._follower("deployer", ROUTES_FEED, self.pools.apply)
         self.launched = self._follower("deployer", LAUNCHED_FEED, self.launches.apply)
+        self.applied = self._follower("registry", APPLICATIONS_FEED, self.applications.apply)
+        self._followers = (self.identity, self.catalog, self.routes, self.launched, self.applied)
         confirm_identity, confirm_catalog = Confirmation(self.identity), Confirmation(self.catalog)
-        confirm_launched = Confirmation(self.launched)
+        confirm_launched, confirm_applied = Confirmation(self.launched), Confirmation(self.applied)
 
         async def confirm_names() -> bool:
-            catalog, _ = await asyncio.gather(confirm_catalog(), confirm_launched())
+            catalog, *_ = await asyncio.gather(confirm_catalog(), confirm_launched(), confirm_applied())
             return catalog
 
         self.authenticator = Authenticator(
@@ -120,7 +125,9 @@ class Gateway:
         self.calls = Calls(
             settings,
             self.callers,
-            Admissions(self.callers, self.table, self.launches, confirm=confirm_names, clock=self.clock),
+            Admissions(
+                self.callers, self.table, self.launches, self.applications, confirm=confirm_names, clock=self.clock
+            ),
             clock=self.clock,
             spawn=self._background.spawn,
             record=self.records.add,
@@ -158,7 +165,7 @@ class Gateway:
         Raises:
             JoinRefused, httpx.HTTPError, TimeoutError: at a first start, when fakts does not let it in.
         """
-        known = [follower.load() for follower in (self.identity, self.catalog, self.routes, self.launched)]
+        known = [follower.load() for follower in self._followers]
         if all(known[:2]):
             self.entry.use_kept(self.callers)
         else:
@@ -167,10 +174,7 @@ class Gateway:
             async with (
                 tasks(
                     self.entry.stay(self.callers),
-                    self._follow(self.identity),
-                    self._follow(self.catalog),
-                    self._follow(self.routes),
-                    self._follow(self.launched),
+                    *(self._follow(follower) for follower in self._followers),
                     announce(self.entry, self.records, bus),
                     self.data.run(self.entry),
                 ),
@@ -179,7 +183,7 @@ class Gateway:
                 yield
                 await self._drain()
         finally:
-            for follower in (self.identity, self.catalog, self.routes, self.launched):
+            for follower in self._followers:
                 follower.save()
             self.pools.close()
             await self._background.close()

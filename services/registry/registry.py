@@ -18,6 +18,7 @@ from libs.common.loops import Loop
 from libs.common.problems import Unavailable
 from libs.common.service import Runtime
 from services.registry.algorithms import Algorithms
+from services.registry.applications import Applications
 from services.registry.audit import Audit
 from services.registry.builds import BuildParts, Builds
 from services.registry.calls import Calls
@@ -33,6 +34,7 @@ from services.registry.satellites import Satellites
 from services.registry.secrets import Cipher, Secrets
 from services.registry.settings import MIB, RegistrySettings
 from services.registry.signals import Signals
+from services.registry.switches import Switches
 from services.registry.versions import Versions
 
 log = logs.get(__name__)
@@ -62,6 +64,7 @@ class Registry:
     secrets: Secrets
     satellites: Satellites
     launches: Launches
+    applications: Applications
     deployer: DeployerClient
 
     @classmethod
@@ -103,6 +106,7 @@ class Registry:
             secrets=Secrets(Cipher(configuration.secrets_key), catalog, audit),
             satellites=Satellites(audit, runtime.directory),
             launches=Launches(audit, publisher, runtime.bus),
+            applications=Applications(audit, publisher, runtime.bus),
             deployer=DeployerClient(runtime.http, runtime.member),
         )
 
@@ -112,6 +116,7 @@ class Registry:
             self.publisher.loop,
             self.builds.loop,
             self.pushes.loop,
+            Switches(self.database, self.applications, self.launch_statuses).loop,
             Loop("repositories", self.algorithms.sweep, every=600.0),
             Loop("records", self._purge_records, every=300.0),
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.registry.api import (
     admin,
     algorithms,
+    applications,
     builds,
     environments,
     errors,
@@ -28,6 +29,7 @@ ROUTERS = [
     admin.administrators,
     satellites.routes,
     launches.routes,
+    applications.routes,
     internal.routes,
     git.routes,
     algorithms.routes,
