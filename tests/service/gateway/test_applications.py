@@ -55,7 +55,7 @@ class Digits:
         """Another version with one replica."""
         route, double = uuid4(), await self.platform.replica(**members)
         self.platform.deployer.route(route, double.route)
-        await eventually(lambda: str(double.id) in str(self.platform.gateway.routes.entries))
+        await eventually(lambda: str(double.id) in str(self.platform.source.routes.entries))
         return route, double
 
     async def call(self, body: bytes | str = b"x", **options: Any) -> Reply:
@@ -259,7 +259,7 @@ async def test_a_call_that_a_stopped_version_gives_back_goes_to_the_current_one(
     await eventually(lambda: first.running)
     await digits.say(new)
     digits.platform.deployer.route(old)
-    await eventually(lambda: str(first.id) not in str(digits.platform.gateway.routes.entries))
+    await eventually(lambda: str(first.id) not in str(digits.platform.source.routes.entries))
     stopping.set()
     assert (await client.read()).result == "kept"
     assert len(second.calls) == 1
