@@ -180,8 +180,10 @@ class Call:
     def _begin_for(self, application: Application, admission: Admission) -> None:
         """Raises Unavailable when no replica is ready and there is another answer than to wait."""
         self.answer_by(application, is_raw=admission.is_raw)
-        if self._application is not None and not admission.target.pool.replicas:
-            raise Unavailable("no replica of the current version is ready")
+        pool = admission.target.pool
+        if self._application is not None and not pool.replicas:
+            why = f": {pool.failure}" if pool.failure else ""
+            raise Unavailable(f"no replica of the current version is ready{why}")
         if application.goal is not None:
             self._goal = asyncio.get_running_loop().call_later(application.goal, self._miss_goal, application.goal)
 

@@ -202,8 +202,12 @@ async def test_with_no_replica_or_no_version_the_default_answers_at_once(digits:
     assert (await digits.platform.call(f"{REFERENCE}?output=void")).status == 503
     await digits.say(None, default_answer=None)
     assert (await digits.call()).status == 503
-    await digits.say(uuid4())
+    route = uuid4()
+    await digits.say(route)
     assert default_reason(await digits.call()) == "no replica of the current version is ready"
+    digits.platform.deployer.route(route, failure="no model")
+    await eventually(lambda: str(route) in str(digits.platform.source.routes.entries))
+    assert default_reason(await digits.call()) == "no replica of the current version is ready: no model"
 
 
 async def test_without_a_default_a_call_waits_for_the_first_replica(digits: Digits) -> None:
@@ -216,7 +220,7 @@ async def test_without_a_default_a_call_waits_for_the_first_replica(digits: Digi
     assert (await client.read()).result == "waits"
 
 
-async def test_a_replica_that_dies_or_does_not_start_is_answered_by_the_default(digits: Digits) -> None:
+async def test_a_replica_that_dies_is_answered_by_the_default(digits: Digits) -> None:
     async def dies(asked: Asked) -> Answer:
         return None
 

@@ -46,6 +46,7 @@ def test_families_of_routes_have_their_gates() -> None:
                 "/admin/v1/satellites",
                 "/admin/v1/launches",
                 "/admin/v1/applications",
+                "/admin/v1/images",
             )
         ):
             assert route.gates == ("admin_only",), route
