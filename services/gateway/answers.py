@@ -77,6 +77,15 @@ def failure_body(problem: Problem, request_id: str, seconds: float) -> bytes:
     )
 
 
+def read_error(body: bytes) -> tuple[str | None, str | None]:
+    """Type and message of an error envelope, as replicas send it."""
+    try:
+        error = orjson.loads(body)["error"]
+        return str(error["error_type"]), str(error["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "SystemError", None
+
+
 def failure_fields(problem: Problem) -> bytes:
     """Header lines of an error, without those that every answer has."""
     lines = [f"x-error-message: {header_text(problem.detail)}"]

@@ -11,8 +11,6 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
-import orjson
-
 from libs.common.contracts.runner import CALLER, OUTCOME_ERROR, REQUEST_ID, TIMEOUT
 from libs.common.problems import Problem, TooLarge, Unavailable
 from services.gateway import answers
@@ -181,7 +179,7 @@ class Call:
         """Raises Unavailable when no replica is ready and there is another answer than to wait."""
         self.answer_by(application, is_raw=admission.is_raw)
         pool = admission.target.pool
-        if self._application is not None and not pool.replicas:
+        if self._application is not None and not pool.replicas and pool.successor is None:
             why = f": {pool.failure}" if pool.failure else ""
             raise Unavailable(f"no replica of the current version is ready{why}")
         if application.goal is not None:
@@ -219,7 +217,7 @@ class Call:
         self._connection = None
         if self.done:
             return
-        kind, message = _read_error(body) if outcome == _OUTCOME_ERROR else (None, None)
+        kind, message = answers.read_error(body) if outcome == _OUTCOME_ERROR else (None, None)
         if self.client is not None:
             if kind is not None and self._application is not None:
                 self._reply_default(self._application, f"the algorithm failed: {message or kind}")
@@ -390,12 +388,3 @@ class Call:
 
 def too_large(limit: int) -> TooLarge:
     return TooLarge(f"the input is larger than {limit} bytes; put it in the Data API and send its address instead")
-
-
-def _read_error(body: bytes) -> tuple[str | None, str | None]:
-    """Type and message of an error envelope."""
-    try:
-        error = orjson.loads(body)["error"]
-        return str(error["error_type"]), str(error["message"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "SystemError", None

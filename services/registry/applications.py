@@ -13,6 +13,7 @@ from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.common import logs
 from libs.common.bus import Bus
 from libs.common.contracts import applications as contract
 from libs.common.contracts.applications import APPLICATION_PREFIX, APPLICATIONS_FEED, CurrentVersion
@@ -26,6 +27,8 @@ from services.registry.audit import Audit
 from services.registry.linked_versions import Replicas
 from services.registry.models import Application, LinkedVersion, LinkState
 from services.registry.pages import Page, Paging
+
+log = logs.get(__name__)
 
 
 class Applications:
@@ -211,6 +214,7 @@ class Applications:
         target = versions.get(row.switching_to) if row.switching_to is not None else None
         if target is not None and target.state is LinkState.READY:
             row.current, row.switching_to, row.updated_at = target.id, None, now()
+            log.info("application_switched", application=row.name, version=target.version)
             await self._tell(session, row, versions)
         for one in versions.values():
             if one.state is LinkState.STARTING and ready.get(one.id) == one.deployment_id:
