@@ -14,7 +14,7 @@ PURE := libs/common/contracts/*,libs/common/states.py,libs/common/text.py,libs/c
 	services/fakts/preflight/manifests.py,services/fakts/preflight/parameters.py,services/fakts/preflight/patterns.py,$\
 	services/fakts/preflight/rules.py,services/fakts/oauth/prompts.py,$\
 	services/deployer/placement.py,services/deployer/view.py,services/deployer/launch_plan.py,$\
-	services/registry/numbering.py,services/registry/satellite_entries.py,$\
+	services/registry/numbering.py,services/registry/satellite_entries.py,services/registry/application_fields.py,$\
 	libs/common/oci/references.py,libs/common/oci/challenges.py,libs/common/oci/documents.py,libs/common/oci/images.py
 TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2 chromium=chromium $\
 	/usr/bin/docker-registry=docker-registry /usr/sbin/dockerd=docker.io

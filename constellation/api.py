@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 from constellation import push
+from constellation.applications import ApplicationsApi
 from constellation.data import Data
 from constellation.images import ImagesApi
 from constellation.launches import LaunchesApi
@@ -34,7 +35,7 @@ _LOOK_SECONDS = 0.3
 _NO_BUILD, NOTHING_NEW = 1010, 1007
 
 
-class Api(ImagesApi, LaunchesApi):
+class Api(ImagesApi, LaunchesApi, ApplicationsApi):
     """Acts for one API key or login. Use it as a context, or close it.
 
     Every method raises ApiError.

@@ -6,6 +6,7 @@ import typer
 
 from constellation.cli import (
     algo,
+    application,
     audit,
     data,
     doctor,
@@ -41,6 +42,7 @@ for name, group in (
     ("algo", algo),
     ("satellite", satellite),
     ("launch", launch),
+    ("application", application),
     ("data", data),
     ("app", apps),
     ("image", image),

@@ -76,9 +76,9 @@ def advance(view: LaunchView, now: datetime) -> Step | None:
 def launched(
     launch_id: UUID, state: LaunchState, aim: LaunchOrder | None, proven: LaunchOrder | None
 ) -> Launched | None:
-    """What answers the calls of a launch, or None when nothing should. While a version is brought up, what served
-    before answers on, with the keys of before."""
-    if aim is None or state in (LaunchState.STOPPING, LaunchState.STOPPED):
+    """What answers at the addresses of a launch, or None when nothing should. While a version is brought up, what
+    served before answers on, with the keys of before."""
+    if aim is None or not aim.is_addressed or state in (LaunchState.STOPPING, LaunchState.STOPPED):
         return None
     settled = state in (LaunchState.DEPLOYED, LaunchState.ROLLED_BACK) or proven is None
     serving = aim if settled or proven is None else proven

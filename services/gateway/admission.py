@@ -7,6 +7,7 @@ made off the way of other calls, and a miss is confirmed before it is an answer.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from libs.common.contracts.runner import CALL_PATH, FLAG_RAW, FLAG_STDOUT, FLAG_
 from libs.common.contracts.scopes import CALL
 from libs.common.problems import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, UnsupportedMedia
 from services.gateway import browsers
+from services.gateway.applications import Application, Applications
 from services.gateway.callers import Caller, Callers
 from services.gateway.clock import Clock
 from services.gateway.launched import Entry, Launches
@@ -30,6 +32,7 @@ _UUID_LENGTH = 36
 MAX_DEPTH = 10
 ABSENT_SECONDS = 1.0
 REMEMBERED = 8192
+ADMIN_KEY = "an admin key calls no algorithms; use a standard key, or the option sudo=true"
 
 Headers = Mapping[bytes, bytes]
 
@@ -37,25 +40,52 @@ Headers = Mapping[bytes, bytes]
 class Admission:
     """What a call may do. Calls that say the same share it."""
 
-    __slots__ = ("caller", "expires", "head", "is_void", "reference", "target", "timeout")
+    __slots__ = (
+        "application",
+        "caller",
+        "expires",
+        "head",
+        "is_raw",
+        "is_void",
+        "reference",
+        "target",
+        "timeout",
+    )
 
     def __init__(
-        self, caller: Caller, reference: str, target: Target, options: Options, media: str, *, insider: bool
+        self,
+        caller: Caller,
+        reference: str,
+        target: Target,
+        options: Options,
+        media: str,
+        *,
+        insider: bool,
+        application: Application | None = None,
     ) -> None:
         self.caller = caller
         self.reference = reference
         self.target = target
+        self.application = application
+        """That answers for the target."""
         self.timeout = options.timeout
         self.is_void = options.output is Output.VOID
+        self.is_raw = options.output is Output.RAW
         self.expires = caller.expires
         self.head = _request_head(options, media, insider=insider)
         """The beginning of the request to a replica."""
+
+    def redirected(self, target: Target, application: Application) -> Admission:
+        """The same for another target, now that the application has another current version."""
+        other = copy.copy(self)
+        other.target, other.application = target, application
+        return other
 
 
 class Draft:
     """A call on which it is not decided yet: what is known of it so far."""
 
-    __slots__ = ("caller", "headers", "insider", "reference", "target")
+    __slots__ = ("application", "caller", "headers", "insider", "is_raw", "reference", "target")
 
     def __init__(self, target: bytes, headers: Headers) -> None:
         self.target = target
@@ -64,6 +94,9 @@ class Draft:
         self.caller: Caller | None = None
         self.reference: Reference | None = None
         self.insider = False
+        self.application: Application | None = None
+        """That has nothing which could answer but its default."""
+        self.is_raw = False
 
 
 class Missing(Exception):
@@ -81,6 +114,7 @@ class Admissions:
         callers: Callers,
         table: Table,
         launches: Launches,
+        applications: Applications,
         *,
         confirm: Callable[[], Awaitable[bool]],
         clock: Clock,
@@ -89,6 +123,7 @@ class Admissions:
         self._callers = callers
         self._table = table
         self._launches = launches
+        self._applications = applications
         self._confirm = confirm
         self._clock = clock
         self._launched_only = launched_only
@@ -113,7 +148,7 @@ class Admissions:
     @property
     def _named(self) -> int:
         """Rises when something that can be called changes."""
-        return self._table.changes + self._launches.changes
+        return self._table.changes + self._launches.changes + self._applications.changes
 
     def decide(self, draft: Draft) -> Admission | None:
         """Decide by what is at hand; None when somebody must be asked: see `find_out`. Raises Problem."""
@@ -157,15 +192,26 @@ class Admissions:
         launch, text = _place(path)
         options = _options(query)
         sudo = options.sudo and caller.principal.is_admin
+        application = self._applications.find(text) if not launch else None
         entry = self._launches.find(text, launch)
-        draft.reference = reference = _reference(text, vanity=bool(entry or launch))
-        if entry is not None:
+        draft.reference = reference = _reference(text, vanity=bool(application or entry or launch))
+        if application is not None:
+            target = self._applied(draft, caller, application, options.output, sudo=sudo)
+        elif entry is not None:
             target = self._launched(draft, caller, entry, sudo=sudo)
         elif launch or self._launched_only:
             raise self._missing(draft, reference)
         else:
             target = self._find(draft, caller, reference, sudo=sudo)
-        admission = Admission(caller, str(reference), target, options, _media_type(headers), insider=draft.insider)
+        admission = Admission(
+            caller,
+            str(reference),
+            target,
+            options,
+            _media_type(headers),
+            insider=draft.insider,
+            application=application,
+        )
         if caller.claims is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
@@ -202,6 +248,27 @@ class Admissions:
                 f"version {entry.launch.satellite_version} of this satellite was made before this key and does not "
                 "accept it; make a version that does (POST /admin/v1/satellites/ID/versions), and deploy it"
             )
+        return target
+
+    def _applied(
+        self, draft: Draft, caller: Caller, application: Application, output: Output, *, sudo: bool
+    ) -> Target:
+        """Who may call the algorithm of the current version may call the application."""
+        if application.current is None:
+            if not (sudo or caller.principal.permissions.allow_algo):
+                raise Forbidden(ADMIN_KEY)
+            if output is not Output.VOID:
+                draft.application, draft.is_raw = application, output is Output.RAW
+            raise Unavailable(f"no version is linked to the application '{application.name}' yet")
+        target = self._applications.target(application.current)
+        if target is None:
+            raise self._missing(draft, draft.reference)
+        algorithm = target.algorithm
+        draft.insider = sudo or caller.principal.belongs_to(algorithm.owner)
+        if not (draft.insider or algorithm.is_public):
+            raise self._not_found(draft.reference, insider=False)
+        if not sudo:
+            _check_key(caller, algorithm)
         return target
 
     def _missing(self, draft: Draft, reference: Reference | None) -> Exception:
@@ -253,7 +320,7 @@ def is_call(target: bytes) -> bool:
 def _check_key(caller: Caller, algorithm: Algorithm) -> None:
     """Raises Forbidden when the key does not let the caller call the algorithm."""
     if not caller.principal.permissions.allow_algo:
-        raise Forbidden("an admin key calls no algorithms; use a standard key, or the option sudo=true")
+        raise Forbidden(ADMIN_KEY)
     if not caller.may_call(algorithm.owner, algorithm.name):
         raise Forbidden(f"this key may not call algo://{algorithm.owner}/{algorithm.name}")
 

@@ -15,6 +15,7 @@ import orjson
 from libs.common.problems import Problem, header_text
 
 JSON_TYPE = b"application/json"
+TEXT_TYPE = b"text/plain; charset=utf-8"
 
 _ERROR_TYPES = {
     400: "InputError",
@@ -76,6 +77,15 @@ def failure_body(problem: Problem, request_id: str, seconds: float) -> bytes:
     )
 
 
+def read_error(body: bytes) -> tuple[str | None, str | None]:
+    """Type and message of an error envelope, as replicas send it."""
+    try:
+        error = orjson.loads(body)["error"]
+        return str(error["error_type"]), str(error["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "SystemError", None
+
+
 def failure_fields(problem: Problem) -> bytes:
     """Header lines of an error, without those that every answer has."""
     lines = [f"x-error-message: {header_text(problem.detail)}"]
@@ -92,6 +102,23 @@ def fields(content_type: bytes, length: int, request_id: str) -> bytes:
         length,
         request_id.encode(),
     )
+
+
+def default_body(result: bytes, kind: str, why: str, request_id: str, seconds: float) -> bytes:
+    """Answer of an application whose current version does not answer, in the envelope of results.
+
+    Args:
+        result: the default answer, as JSON.
+        kind: its content type, as in the envelope of results: `json` or `text`.
+    """
+    metadata = {"content_type": kind, "duration": round(seconds, 6), "default": True, "default_reason": why}
+    rest = orjson.dumps({"metadata": metadata, "request_id": request_id})
+    return b'{"result":%b,%b' % (result, rest[1:])
+
+
+def default_fields(why: str) -> bytes:
+    """Header lines of a default answer: where the bare result is asked for, they alone tell."""
+    return f"x-default-answer: {header_text(why)}\r\n".encode("latin-1")
 
 
 def void_body(request_id: str) -> bytes:

@@ -1,16 +1,15 @@
 """The life of one call, from its head to the last byte of its answer.
 
 A call is told what happens to it: by the client's connection (`receive`, `complete`, `client_lost`), by the pool
-and the replica's connection (`send`, `answered`, `replica_lost`), and by the sweep of deadlines (`expire`). No task,
-timer or lock belongs to it: that is what makes it cheap.
+and the replica's connection (`send`, `answered`, `replica_lost`), and by the sweep of deadlines (`expire`). No task
+or lock belongs to it, and no timer but for an application's latency goal: that is what makes it cheap.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
-
-import orjson
 
 from libs.common.contracts.runner import CALLER, OUTCOME_ERROR, REQUEST_ID, TIMEOUT
 from libs.common.problems import Problem, TooLarge, Unavailable
@@ -20,8 +19,10 @@ from services.gateway.answers import GatewayTimeout, ReplicaLost
 from services.gateway.callers import Caller
 
 if TYPE_CHECKING:
+    from services.gateway.applications import Application
     from services.gateway.calls import Calls
     from services.gateway.replica import ReplicaConnection
+    from services.gateway.table import Target
 
 CLIENT_LEFT = 499
 """Status in the record of a call whose client did not wait for the answer."""
@@ -71,7 +72,13 @@ class Call:
     _connection: ReplicaConnection | None = None
     _collected: list[bytes] | None = None
     _begun = 0
-    """Status of an answer of which the client has the head."""
+    """Status of an answer whose head has come, unless it is collected."""
+    _replied = False
+    """The client has an answer, and the call runs on: it asked for none but that, or the latency goal has passed."""
+    _application: Application | None = None
+    """Whose default answers from now on where the call does not."""
+    _is_raw = False
+    _goal: asyncio.TimerHandle | None = None
 
     def __init__(self, calls: Calls, client: Client, request_id: str) -> None:
         self._calls = calls
@@ -137,6 +144,8 @@ class Call:
         try:
             self._calls.enter(self, admission.caller)
             self._entered = True
+            if admission.application is not None and not admission.is_void:
+                self._begin_for(admission.application, admission)
             admission.target.pool.submit(self)
             self._submitted = True
         except Problem as problem:
@@ -144,7 +153,54 @@ class Call:
             return
         if admission.is_void and self.client is not None:
             self._reply(200, answers.JSON_TYPE, b"", answers.void_body(self.request_id))
-            self.client = None
+            self._leave_client()
+
+    # For an application
+
+    def answer_by(self, application: Application, *, is_raw: bool) -> None:
+        """Where the call fails from now on, the application's default answers, if it has one."""
+        if application.default is not None:
+            self._application, self._is_raw = application, is_raw
+
+    def redirect(self, target: Target, application: Application) -> None:
+        """Do not wait for a replica of the version that was current, but for one of the version that is."""
+        before = self.admission
+        assert before is not None  # noqa: S101 - only admitted calls wait
+        before.target.pool.leave(self)
+        self._submitted = False
+        self.admission = before.redirected(target, application)
+        try:
+            target.pool.submit(self)
+            self._submitted = True
+        except Problem as problem:
+            self.fail(problem)
+
+    def _begin_for(self, application: Application, admission: Admission) -> None:
+        """Raises Unavailable when no replica is ready and there is another answer than to wait."""
+        self.answer_by(application, is_raw=admission.is_raw)
+        pool = admission.target.pool
+        if self._application is not None and not pool.replicas and pool.successor is None:
+            why = f": {pool.failure}" if pool.failure else ""
+            raise Unavailable(f"no replica of the current version is ready{why}")
+        if application.goal is not None:
+            self._goal = asyncio.get_running_loop().call_later(application.goal, self._miss_goal, application.goal)
+
+    def _miss_goal(self, seconds: float) -> None:
+        """The latency goal has passed. A call that runs is recorded when it ends; one that waits is given up."""
+        if self.done or self.client is None or self._begun:
+            return
+        late = GatewayTimeout(f"no answer within the latency goal of {seconds * 1000:g} ms")
+        if self._connection is None:
+            self.fail(late)
+        else:
+            self._reply_problem(late)
+            self._leave_client()
+
+    def _leave_client(self) -> None:
+        self._replied = True
+        self.client = None
+        if self._connection is not None:
+            self._connection.resume()
 
     # From the pool and the replica
 
@@ -161,26 +217,26 @@ class Call:
         self._connection = None
         if self.done:
             return
+        kind, message = answers.read_error(body) if outcome == _OUTCOME_ERROR else (None, None)
         if self.client is not None:
-            self._reply(status, content_type if content_type in _RESULT_TYPES else _OTHER_TYPE, b"", body)
-        elif not self._is_void:
+            if kind is not None and self._application is not None:
+                self._reply_default(self._application, f"the algorithm failed: {message or kind}")
+            else:
+                self._reply(status, content_type if content_type in _RESULT_TYPES else _OTHER_TYPE, b"", body)
+        elif not self._replied:
             self._end(CLIENT_LEFT, None, "the client left before the answer")
             return
-        if outcome == _OUTCOME_ERROR:
-            kind, message = _read_error(body)
-            self._end(status, kind, message)
-        else:
-            self._end(status, None, None)
+        self._end(status, kind, message)
 
     def answer_begun(self, status: int, content_type: bytes, outcome: bytes, length: int, first: bytes) -> None:
         """The head of an answer that does not come in one piece."""
-        if outcome == _OUTCOME_ERROR and length <= _COLLECT_BELOW:
+        if outcome == _OUTCOME_ERROR and (length <= _COLLECT_BELOW or self._application is not None):
             self._collected = [b"%d" % status, content_type, first]
             return
         self._collected = None
+        self._begun = status
         if self.client is not None:
             kind = content_type if content_type in _RESULT_TYPES else _OTHER_TYPE
-            self._begun = status
             self.client.send_head(status, self._fields(kind, length), first)
 
     def answer_continued(self, chunk: bytes) -> None:
@@ -197,7 +253,7 @@ class Call:
         self._connection = None
         if self.done:
             return
-        left = self.client is None and not self._is_void
+        left = self.client is None and not self._replied
         if self.client is not None:
             self.client.send(last)
             self.client.finish()
@@ -212,7 +268,10 @@ class Call:
         """The replica did not begin the call."""
         self._connection = None
         if self.client is None and not self._is_void:
-            self._end(CLIENT_LEFT, None, "the client left before the call ran")
+            if self._replied:
+                self.fail(GatewayTimeout("the latency goal passed before the call ran"))
+            else:
+                self._end(CLIENT_LEFT, None, "the client left before the call ran")
 
     # From the sweep
 
@@ -238,8 +297,7 @@ class Call:
         if self.client is not None and self._begun:
             self.client.abort()
         elif self.client is not None:
-            body = answers.failure_body(problem, self.request_id, time.perf_counter() - self.arrived)
-            self._reply(problem.status, answers.JSON_TYPE, answers.failure_fields(problem), body)
+            self._reply_problem(problem)
         self._end(problem.status, answers.error_type(problem), problem.detail)
 
     @property
@@ -257,6 +315,8 @@ class Call:
     def _end(self, status: int, kind: str | None, message: str | None) -> None:
         self.done = True
         self.client = None
+        if self._goal is not None:
+            self._goal.cancel()
         calls, admission = self._calls, self.admission
         calls.tally.buffered -= self._size
         if admission is not None:
@@ -274,11 +334,26 @@ class Call:
         client.send_head(status, self._fields(content_type, len(body)) + more, body)
         client.finish()
 
+    def _reply_problem(self, problem: Problem) -> None:
+        """Tell the client, or give it the default answer."""
+        if self._application is not None:
+            self._reply_default(self._application, problem.detail)
+            return
+        body = answers.failure_body(problem, self.request_id, time.perf_counter() - self.arrived)
+        self._reply(problem.status, answers.JSON_TYPE, answers.failure_fields(problem), body)
+
+    def _reply_default(self, application: Application, why: str) -> None:
+        self._calls.tally.defaults += 1
+        kind, body = application.default_answer(
+            why, self.request_id, time.perf_counter() - self.arrived, is_raw=self._is_raw
+        )
+        self._reply(200, kind, answers.default_fields(why), body)
+
     def _fields(self, content_type: bytes, length: int) -> bytes:
         lines = answers.fields(content_type, length, self.request_id)
         if self.origin is not None:
             lines += b"access-control-allow-origin: %b\r\nvary: origin\r\n" % self.origin
-            lines += b"access-control-expose-headers: x-request-id, x-error-message\r\n"
+            lines += b"access-control-expose-headers: x-request-id, x-error-message, x-default-answer\r\n"
         return lines
 
     def _request_head(self, admission: Admission, replica_fields: str, length: int) -> bytes:
@@ -313,12 +388,3 @@ class Call:
 
 def too_large(limit: int) -> TooLarge:
     return TooLarge(f"the input is larger than {limit} bytes; put it in the Data API and send its address instead")
-
-
-def _read_error(body: bytes) -> tuple[str | None, str | None]:
-    """Type and message of an error envelope."""
-    try:
-        error = orjson.loads(body)["error"]
-        return str(error["error_type"]), str(error["message"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "SystemError", None

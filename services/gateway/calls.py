@@ -172,4 +172,6 @@ class Calls:
     def _refuse(self, call: Call, draft: Draft, problem: Problem) -> None:
         call.caller = draft.caller
         call.reference = str(draft.reference or "")
+        if draft.application is not None:
+            call.answer_by(draft.application, is_raw=draft.is_raw)
         call.fail(problem)

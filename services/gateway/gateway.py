@@ -72,6 +72,7 @@ class Gateway:
         )
         known = Knowledge(self.pools)
         self.table, self.launches, self.directory = known.table, known.launches, known.directory
+        self.applications = known.applications
         self.source = source(known)
         self.callers = self.source.callers
         self.calls = Calls(
@@ -81,6 +82,7 @@ class Gateway:
                 self.callers,
                 self.table,
                 self.launches,
+                self.applications,
                 confirm=self.source.confirm,
                 clock=self.clock,
                 launched_only=self.source.launched_only,

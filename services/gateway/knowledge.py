@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from libs.common.directory import Directory
+from services.gateway.applications import Applications
 from services.gateway.callers import Callers
 from services.gateway.calls import Calls, Record
 from services.gateway.launched import Launches
@@ -22,6 +23,7 @@ class Knowledge:
         self.pools = pools
         self.table = Table(pools)
         self.launches = Launches(pools, self.table)
+        self.applications = Applications(pools, self.table)
         self.directory = Directory()
 
 

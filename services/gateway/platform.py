@@ -14,6 +14,7 @@ from libs.common.bus import Bus
 from libs.common.clients.deployer import DeployerClient
 from libs.common.clients.fakts import FaktsClient
 from libs.common.clients.feeds import FeedClient
+from libs.common.contracts.applications import APPLICATIONS_FEED
 from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.identity import IDENTITY_FEED
 from libs.common.contracts.launches import LAUNCHED_FEED
@@ -56,9 +57,11 @@ class Platform:
         self.catalog = self._follower("registry", CATALOG_FEED, knowledge.table.apply)
         self.routes = self._follower("deployer", ROUTES_FEED, knowledge.pools.apply)
         self.launched = self._follower("deployer", LAUNCHED_FEED, knowledge.launches.apply)
-        self._followers = (self.identity, self.catalog, self.routes, self.launched)
+        self.applications = self._follower("registry", APPLICATIONS_FEED, knowledge.applications.apply)
+        self._followers = (self.identity, self.catalog, self.routes, self.launched, self.applications)
         confirm_identity = Confirmation(self.identity)
         self._confirm_catalog, self._confirm_launched = Confirmation(self.catalog), Confirmation(self.launched)
+        self._confirm_applications = Confirmation(self.applications)
         self.authenticator = Authenticator(
             TokenVerifier(self.entry.jwks),
             knowledge.directory,
@@ -92,7 +95,9 @@ class Platform:
 
     async def confirm(self) -> bool:
         """Catch up with what can be called; False when the catalog does not answer."""
-        catalog, _ = await asyncio.gather(self._confirm_catalog(), self._confirm_launched())
+        catalog, *_ = await asyncio.gather(
+            self._confirm_catalog(), self._confirm_launched(), self._confirm_applications()
+        )
         return catalog
 
     def notice(self) -> None:

@@ -56,6 +56,8 @@ class Pool:
         """Most of them at one moment since the last report of demand."""
         self.noticed = False
         """The deployer knows, or is being told, that calls wait."""
+        self.successor: Callable[[Call], None] | None = None
+        """Takes the calls that would wait here, where an application has moved on to another version."""
 
     def submit(self, call: Call) -> None:
         """Give the call to a replica, or let it wait for one. Raises TooMany when too many wait."""
@@ -161,6 +163,9 @@ class Pool:
         return choose(self.replicas, now, random.random) or choose_ahead(self.replicas, now, random.random)
 
     def _wait(self, call: Call, *, first: bool = False) -> None:
+        if self.successor is not None:
+            self.successor(call)
+            return
         call.queued = self._pools.clock.now
         self.waiting[call] = None
         if first:

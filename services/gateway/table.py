@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from libs.common.contracts.catalog import CatalogEntry
+from libs.common.contracts.catalog import Callability, CatalogEntry
 from libs.common.contracts.references import Reference, resolve
 from services.gateway.pool import Pool, Pools
 
@@ -30,7 +30,7 @@ class Target:
 class Algorithm:
     """One entry of the catalog. Replaced whole when the entry changes, and with it what was resolved."""
 
-    __slots__ = ("id", "id_text", "name", "owner", "pipeline_enabled", "revisions", "targets")
+    __slots__ = ("id", "id_text", "is_public", "name", "owner", "pipeline_enabled", "revisions", "targets")
 
     def __init__(self, entry: CatalogEntry) -> None:
         self.id = entry.id
@@ -39,6 +39,8 @@ class Algorithm:
         self.name = entry.name
         self.pipeline_enabled = entry.pipeline_enabled
         self.revisions = entry.revisions
+        self.is_public = any(one.version and one.callability is Callability.PUBLIC for one in entry.revisions)
+        """It has a version for everybody."""
         self.targets: dict[tuple[str, bool], Target | None] = {}
 
 

@@ -16,6 +16,8 @@ class Tally:
         self.by_status: dict[int, int] = {}
         self.failed = 0
         """Calls that ended in an error of any kind, also those with status 200."""
+        self.defaults = 0
+        """Answers that were an application's default."""
         self.seconds = 0.0
         self.buckets = [0] * (len(BOUNDS) + 1)
         self.buffered = 0
@@ -43,6 +45,9 @@ class TallyCollector(Collector):
             calls.add_metric([str(status)], count)
         yield calls
         yield CounterMetricFamily("constellation_calls_failed", "Calls that ended in an error.", value=tally.failed)
+        yield CounterMetricFamily(
+            "constellation_default_answers", "Answers that were an application's default.", value=tally.defaults
+        )
         yield self._durations()
         yield GaugeMetricFamily("constellation_calls_buffered_bytes", "Input kept here.", value=tally.buffered)
         for name, (words, read) in self._gauges.items():

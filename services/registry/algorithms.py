@@ -16,7 +16,7 @@ from libs.common.contracts.identity import Principal
 from libs.common.contracts.references import NAME
 from libs.common.db import Database, after_commit, now
 from libs.common.problems import Conflict, Forbidden, Invalid
-from services.registry import algorithm_settings, launches, satellites, store, templates
+from services.registry import algorithm_settings, launches, linked_versions, satellites, store, templates
 from services.registry.algorithm_settings import ScalingChange, SettingsChange
 from services.registry.audit import Audit
 from services.registry.catalog import Catalog
@@ -74,6 +74,8 @@ class Algorithms:
         _check_source(asked.source)
         if await satellites.is_vanity(session, owner, asked.name):
             raise Conflict(f"'{owner}/{asked.name}' is the vanity URL of a satellite; choose another name", code=1002)
+        if await store.is_application(session, owner, asked.name):
+            raise Conflict(f"'{owner}/{asked.name}' is an application; choose another name", code=1002)
         language, settings, scaling = algorithm_settings.created(asked.settings)
         moment = now()
         algorithm = Algorithm(
@@ -129,13 +131,15 @@ class Algorithms:
         """Take an algorithm out of the catalog, with its builds, versions and secrets; its repository moves aside.
 
         Raises Forbidden when it has a public version and the caller is no administrator, Conflict
-        while a launch runs it.
+        while a launch runs it or an application has a version of it.
         """
         algorithm = await store.locked(session, algorithm_id)
         if not who.is_admin and await store.is_public(session, algorithm_id):
             raise Forbidden("this algorithm has public versions; only administrators may delete it")
         if running := await launches.deployed_with(session, algorithm_id):
             raise Conflict(f"it runs with the launches {', '.join(running)}; stop them first")
+        if linked := await linked_versions.of_algorithm(session, algorithm_id):
+            raise Conflict(f"it is linked to the applications {', '.join(linked)}; unlink it first")
         self._audit.record(session, who, "algorithm.delete", f"{algorithm.owner}/{algorithm.name}")
         await session.delete(algorithm)
         await self._catalog.forget(session, algorithm_id)

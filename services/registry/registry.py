@@ -18,6 +18,7 @@ from libs.common.loops import Loop
 from libs.common.problems import Unavailable
 from libs.common.service import Runtime
 from services.registry.algorithms import Algorithms
+from services.registry.applications import Applications
 from services.registry.audit import Audit
 from services.registry.builds import BuildParts, Builds
 from services.registry.calls import Calls
@@ -35,6 +36,7 @@ from services.registry.satellites import Satellites
 from services.registry.secrets import Cipher, Secrets
 from services.registry.settings import MIB, RegistrySettings
 from services.registry.signals import Signals
+from services.registry.switches import Switches
 from services.registry.versions import Versions
 from services.registry.work import Patience
 
@@ -65,6 +67,7 @@ class Registry:
     secrets: Secrets
     satellites: Satellites
     launches: Launches
+    applications: Applications
     images: Images
     image_pushes: ImagePushes
     deployer: DeployerClient
@@ -115,6 +118,7 @@ class Registry:
             secrets=Secrets(Cipher(configuration.secrets_key), catalog, audit),
             satellites=Satellites(audit, runtime.directory),
             launches=Launches(audit, publisher, runtime.bus),
+            applications=Applications(audit, publisher, runtime.bus),
             images=images,
             image_pushes=ImagePushes(images, database, runtime.bus, patience),
             deployer=DeployerClient(runtime.http, runtime.member),
@@ -126,6 +130,7 @@ class Registry:
             self.publisher.loop,
             self.builds.loop,
             self.pushes.loop,
+            Switches(self.database, self.applications, self.launch_statuses).loop,
             self.images.queue.loop,
             self.image_pushes.queue.loop,
             Loop("repositories", self.algorithms.sweep, every=600.0),

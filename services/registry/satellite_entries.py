@@ -53,11 +53,23 @@ def read(entries: Sequence[EntryBody]) -> list[Asked]:
         first = seen.setdefault(entry.vanity_url.lower(), number)
         if first != number:
             faults.append(f"{place}: the vanity URL '{entry.vanity_url[:90]}' is that of algorithms[{first}] too")
-        owner, name, commit = [*entry.algorithm.removeprefix("algo://").split("/"), "", "", ""][:3]
-        found.append(Asked(owner, name, commit.lower(), entry.vanity_url, entry.replicas))
+        found.append(Asked(*(parts(entry.algorithm) or ("", "", "")), entry.vanity_url, entry.replicas))
     if faults:
         raise Unprocessable("; ".join(faults[:20]))
     return found
+
+
+def parts(text: str) -> tuple[str, str, str] | None:
+    """Owner, name and commit of `OWNER/NAME/HASH`, or None when it is none."""
+    words = text.removeprefix("algo://").split("/")
+    if len(words) != 3 or not (NAME.fullmatch(words[0]) and NAME.fullmatch(words[1]) and _COMMIT.fullmatch(words[2])):
+        return None
+    return words[0], words[1], words[2].lower()
+
+
+def not_a_version(text: str) -> str:
+    """What is wrong with a text that is no `OWNER/NAME/HASH`."""
+    return f"'{text[:120]}' is not OWNER/NAME/HASH, where HASH is the 40 hex digits of a built commit"
 
 
 def name(text: str, what: str) -> str:
@@ -70,11 +82,8 @@ def name(text: str, what: str) -> str:
 
 def _faults(entry: EntryBody) -> list[str]:
     faults = []
-    parts = entry.algorithm.removeprefix("algo://").split("/")
-    if len(parts) != 3 or not (NAME.fullmatch(parts[0]) and NAME.fullmatch(parts[1]) and _COMMIT.fullmatch(parts[2])):
-        faults.append(
-            f"'{entry.algorithm[:120]}' is not OWNER/NAME/HASH, where HASH is the 40 hex digits of a built commit"
-        )
+    if parts(entry.algorithm) is None:
+        faults.append(not_a_version(entry.algorithm))
     if not VANITY.fullmatch(entry.vanity_url):
         faults.append(
             f"'{entry.vanity_url[:90]}' is no vanity URL: use word/word, of letters, digits, '_' and inner '-', "

@@ -14,14 +14,12 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.common.contracts.builds import BuildState
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.launches import LaunchEntry
 from libs.common.db import now
 from libs.common.directory import Directory
 from libs.common.problems import Conflict, NotFound, Unprocessable
 from services.registry import accepted_keys, satellite_entries, store
-from services.registry.access import NoSuchAlgorithm
 from services.registry.audit import Audit
 from services.registry.models import Launch, Satellite, SatelliteVersion
 from services.registry.pages import Page, Paging
@@ -198,15 +196,9 @@ async def _resolve_one(session: AsyncSession, asked: Asked) -> LaunchEntry:
         raise Unprocessable(
             f"the vanity URL '{asked.vanity_url}' is the name of an algorithm, which it would hide; choose another"
         )
-    try:
-        algorithm = await store.named(session, asked.owner, asked.name)
-    except NoSuchAlgorithm:
-        raise Unprocessable(f"there is no algorithm {asked.owner}/{asked.name}") from None
-    build = await store.newest_build(session, algorithm.id, state=BuildState.SUCCEEDED, commit=asked.commit)
-    if build is None:
-        raise Unprocessable(
-            f"{asked.owner}/{asked.name} has no successful build of {asked.commit}; push the commit and wait for it"
-        )
+    if await store.is_application(session, owner, name):
+        raise Unprocessable(f"the vanity URL '{asked.vanity_url}' is that of an application; choose another")
+    algorithm, build = await store.built(session, asked.owner, asked.name, asked.commit)
     return LaunchEntry(
         vanity_url=asked.vanity_url,
         owner=algorithm.owner,

@@ -9,10 +9,12 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import ColumnElement
 
+from libs.common.contracts.applications import ADDRESS
 from libs.common.contracts.builds import BuildState
 from libs.common.contracts.catalog import Callability
+from libs.common.problems import Unprocessable
 from services.registry.access import NoSuchAlgorithm
-from services.registry.models import Algorithm, Build, Release
+from services.registry.models import Algorithm, Application, Build, Release
 
 
 async def named(session: AsyncSession, owner: str, name: str) -> Algorithm:
@@ -69,6 +71,24 @@ def _present(algorithm: Algorithm | None) -> Algorithm:
     if algorithm is None:
         raise NoSuchAlgorithm
     return algorithm
+
+
+async def built(session: AsyncSession, owner: str, name: str, commit: str) -> tuple[Algorithm, Build]:
+    """An algorithm and its successful build of a commit. Raises Unprocessable when there is none."""
+    try:
+        algorithm = await named(session, owner, name)
+    except NoSuchAlgorithm:
+        raise Unprocessable(f"there is no algorithm {owner}/{name}") from None
+    build = await newest_build(session, algorithm.id, state=BuildState.SUCCEEDED, commit=commit)
+    if build is None:
+        raise Unprocessable(f"{owner}/{name} has no successful build of {commit}; push the commit and wait for it")
+    return algorithm, build
+
+
+async def is_application(session: AsyncSession, owner: str, name: str) -> bool:
+    """Is `owner/name` the reference of an application, however its letters are written?"""
+    same = (func.lower(Application.name) == name.lower()) & Application.removed_at.is_(None)
+    return owner.lower() == ADDRESS and bool((await session.execute(select(exists().where(same)))).scalar_one())
 
 
 async def exists_ignoring_case(session: AsyncSession, owner: str, name: str) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.support.author import Author
+from tests.support.crowd import Crowd
 from tests.support.deployment import Up
 from tests.support.docker import Docker
-from tests.system.test_launches import SECONDS, Administrator, Crowd, of_version
+from tests.system.test_launches import SECONDS, Administrator, of_version
 
 pytestmark = pytest.mark.docker
 

@@ -7,21 +7,19 @@ import contextlib
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.author import Author
+from tests.support.crowd import CLIENTS, Crowd
 from tests.support.deployment import Deployment, Separate
 from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQ
 
-CLIENTS = 8
 SECONDS = 120.0
 VERSIONED = """
 import os, time
@@ -89,52 +87,6 @@ class Administrator:
 def admin(platform: Separate) -> Iterator[Administrator]:
     with Administrator(platform) as admin:
         yield admin
-
-
-@dataclass
-class Crowd:
-    """Clients that call by vanity URL, one call after the other, until they are told to stop."""
-
-    url: str
-    key: str
-    vanity: str
-    oks: list[tuple[float, int]] = field(default_factory=list)
-    """When a call was answered, and by which version."""
-    errors: list[tuple[float, str]] = field(default_factory=list)
-    _over: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
-
-    def __enter__(self) -> Crowd:
-        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(CLIENTS)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(SECONDS)
-            assert not thread.is_alive(), "a client hangs"
-
-    def _call(self, number: int) -> None:
-        with httpx.Client(base_url=self.url, headers={"authorization": f"Simple {self.key}"}, timeout=90.0) as http:
-            nth = 0
-            while not self._over.is_set():
-                nth += 1
-                value = f"{number}-{nth}"
-                try:
-                    answer = http.post(f"/v1/algo/{self.vanity}", json=value)
-                    body = answer.json()
-                except (httpx.HTTPError, ValueError) as error:
-                    self.errors.append((time.monotonic(), f"no answer: {error!r}"))
-                    continue
-                if "result" in body and body["result"]["input"] == value:
-                    self.oks.append((time.monotonic(), body["result"]["version"]))
-                else:
-                    self.errors.append((time.monotonic(), f"{answer.status_code} {body}"))
-
-    def versions_since(self, moment: float) -> set[int]:
-        return {version for at, version in self.oks if at > moment}
 
 
 def of_version(number: int) -> str:

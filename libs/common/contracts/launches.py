@@ -102,6 +102,8 @@ class LaunchOrder(Wire):
     target: Target
     paused: bool = False
     """Nothing is started or ended until this is lifted."""
+    is_addressed: bool = True
+    """Its entries answer at addresses of their own. Those of an application's versions do not: it has the address."""
     by: str
     at: AwareDatetime
 

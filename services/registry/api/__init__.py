@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.registry.api import (
     admin,
     algorithms,
+    applications,
     builds,
     environments,
     errors,
@@ -30,6 +31,7 @@ ROUTERS = [
     admin.administrators,
     satellites.routes,
     launches.routes,
+    applications.routes,
     images.routes,
     internal.routes,
     image_work.routes,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from libs.common import web
 from libs.common.auth import Caller, service_only
 from libs.common.blobs import BlobCorrupt, BlobMissing, StoreFailed
+from libs.common.contracts.applications import APPLICATIONS_FEED
 from libs.common.contracts.builds import BuildLog, BuildResult, BuildSpec
 from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.feeds import FeedPage
@@ -44,6 +45,13 @@ async def get_launches(
     parts: Parts, since: int = Query(0, ge=0), epoch: str = "", wait: float = Query(0.0, ge=0, le=60)
 ) -> FeedPage:
     return await parts.publisher.page(LAUNCHES_FEED, since=since, epoch=epoch, wait=wait)
+
+
+@routes.get(f"/internal/feeds/{APPLICATIONS_FEED}")
+async def get_applications(
+    parts: Parts, since: int = Query(0, ge=0), epoch: str = "", wait: float = Query(0.0, ge=0, le=60)
+) -> FeedPage:
+    return await parts.publisher.page(APPLICATIONS_FEED, since=since, epoch=epoch, wait=wait)
 
 
 @routes.post(f"{BUILD}/claim")

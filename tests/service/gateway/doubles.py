@@ -67,7 +67,12 @@ class RegistryDouble:
     def __init__(self, *routes: Path_) -> None:
         self.url = ""
         self.catalog = FeedDouble()
-        self.app = Starlette(routes=[Path_("/internal/feeds/catalog", self.catalog.page), *routes])
+        self.applications = FeedDouble()
+        feeds = [
+            Path_("/internal/feeds/catalog", self.catalog.page),
+            Path_("/internal/feeds/applications", self.applications.page),
+        ]
+        self.app = Starlette(routes=[*feeds, *routes])
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[Self]:
@@ -77,6 +82,7 @@ class RegistryDouble:
                 yield self
             finally:
                 self.catalog.tell()
+                self.applications.tell()
 
     def publish(self, entry: CatalogEntry) -> CatalogEntry:
         self.catalog.set(str(entry.id), entry.model_dump(mode="json"))
@@ -210,7 +216,7 @@ class ReplicaDouble:
             path = folder / f"{self.id.hex[:8]}.sock"
             server = await asyncio.start_unix_server(self._connected, path, limit=1 << 20)
             self.address = Address(host_id=host_id(), unix=str(path))
-        self._writers: set[asyncio.StreamWriter] = set()
+        self.writers: set[asyncio.StreamWriter] = set()
         try:
             yield self
         finally:
@@ -224,12 +230,12 @@ class ReplicaDouble:
 
     def hang_up(self) -> None:
         """End all connections, at once."""
-        for writer in self._writers:
+        for writer in self.writers:
             writer.transport.abort()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._writers.add(writer)
+        self.writers.add(writer)
         try:
             while True:
                 asked = await _read(reader)
@@ -247,7 +253,7 @@ class ReplicaDouble:
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
-            self._writers.discard(writer)
+            self.writers.discard(writer)
             writer.transport.abort()
 
 

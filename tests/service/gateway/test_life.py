@@ -143,6 +143,18 @@ async def test_a_call_that_its_client_left_is_recorded_so(platform: Platform) ->
     assert (records[0].status, records[0].error) == (499, "the client left before the answer")
 
 
+async def test_a_void_call_with_a_large_result_is_recorded_with_its_status(platform: Platform) -> None:
+    async def large(asked: Asked) -> Answer:
+        return envelope("y" * 2_000_000)
+
+    await platform.routed(play=large)
+    async with AsyncExitStack() as stack:
+        records = await recorded(platform, stack)
+        await platform.call("joe/echo?output=void")
+        await eventually(lambda: records)
+    assert (records[0].status, records[0].error) == (200, None)
+
+
 async def test_calls_are_counted(platform: Platform) -> None:
     await platform.routed()
     await platform.call()

@@ -284,7 +284,7 @@ async def test_a_replica_that_is_taken_away_finishes_its_call_and_gets_no_other(
     for _ in range(3):
         await platform.call()
     assert (len(old.calls), len(new.calls)) == (1, 4)
-    await eventually(lambda: not old._writers)
+    await eventually(lambda: not old.writers)
 
 
 async def test_calls_that_wait_are_told_why_nothing_starts(platform: Platform) -> None:

@@ -174,6 +174,10 @@ class TestWhatAnswers:
         assert first is not None
         assert first.satellite_version == 2
 
+    def test_what_has_no_address_runs_without_one(self) -> None:
+        hidden = ONE.model_copy(update={"is_addressed": False})
+        assert launched(LAUNCH, LaunchState.DEPLOYED, hidden, hidden) is None
+
     def test_what_is_stopped_answers_nothing(self) -> None:
         assert launched(LAUNCH, LaunchState.STOPPING, ONE, ONE) is None
         assert launched(LAUNCH, LaunchState.STOPPED, None, None) is None

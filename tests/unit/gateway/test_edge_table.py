@@ -27,6 +27,8 @@ from services.gateway.edge_table import service_for
         ("/v1/invites/TOKEN/accept", "fakts"),
         ("/admin/v1/issuers/1/users", "fakts"),
         ("/v1/algorithms/joe/echo/versions", "registry"),
+        ("/admin/v1/applications/digits/versions", "registry"),
+        ("/admin/v1/apps", "fakts"),
         ("/v1/algorithm-environments/edge/languages", "registry"),
         ("/v1/scms", "registry"),
         ("/v1/secret-provider", "registry"),
