@@ -3,7 +3,10 @@ read on their own. Pure."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
+
+from pydantic import BaseModel
 
 PROBLEM, FORM = "application/problem+json", "application/x-www-form-urlencoded"
 
@@ -36,7 +39,25 @@ OAUTH_ERRORS = errors(
     "An error of OAuth (RFC 6749, section 5.2), or a problem (RFC 9457).",
     **{"application/json": _object(error=_TEXT), PROBLEM: _PROBLEM},
 )
+PLAIN = errors("Words for whoever runs git, or a problem (RFC 9457).", **{"text/plain": _TEXT, PROBLEM: _PROBLEM})
+ANYTHING = errors("Whatever the service answers whose path it is.", **{"*/*": {}})
 PAGES = errors("A page that says what is wrong.", **{"text/html": _TEXT})
+
+
+def answers(*media_types: str) -> Responses:
+    """Declares what a route answers that makes its answers itself."""
+    return {200: {"content": {name: {} for name in media_types}}}
+
+
+def also(*statuses: int) -> Responses:
+    """Declares errors of the server's side that a route may answer, for what it needs may be away or not offered."""
+    return {status: {"description": HTTPStatus(status).phrase} for status in statuses}
+
+
+def reads(model: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads a JSON object itself, which fits the model."""
+    schema = model.model_json_schema()
+    return _body("application/json", _inlined(schema, schema.pop("$defs", {})))
 
 
 def reads_json(*members: str) -> dict[str, Any]:
@@ -58,4 +79,19 @@ def either(*bodies: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reads(media_type: str, members: Schema) -> dict[str, Any]:
-    return {"requestBody": {"content": {media_type: {"schema": {"type": "object", "properties": members}}}}}
+    return _body(media_type, {"type": "object", "properties": members})
+
+
+def _body(media_type: str, schema: Schema) -> dict[str, Any]:
+    return {"requestBody": {"content": {media_type: {"schema": schema}}}}
+
+
+def _inlined(schema: Any, definitions: Schema) -> Any:
+    """The schema with its definitions where they are meant: what they stand in is not the document's root."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(one, definitions) for name, one in schema.items()}

@@ -112,7 +112,7 @@ def _health() -> APIRouter:
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @routes.get("/readyz")
+    @routes.get("/readyz", responses={503: {"description": "What is missing.", "content": {"application/json": {}}}})
     async def readyz(request: Request, response: Response) -> dict[str, Any]:
         failing = {}
         for name, check in request.app.state.checks.items():

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from libs.common import web
 from libs.common.auth import public
+from libs.common.openapi import ANYTHING, also, answers
 from libs.common.problems import Problem
 from services.gateway import browsers
 from services.gateway.platform import Platform
@@ -17,11 +18,11 @@ from services.gateway.platform import Platform
 routes = web.router(public)
 calls = web.router(public)
 """The addresses of calls, for requests that are none."""
-everything_else = web.router(public)
+everything_else = web.router(public, responses={**ANYTHING, **also(502, 503)})
 """Included last: it takes every path."""
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_NOT_OPTIONS = [method for method in METHODS if method != "OPTIONS"]
+CALL_PATHS = ("/v1/algo/{reference:path}", "/launches/{launch_id}/v1/algo/{reference:path}")
 _LINKS = {
     "health": "/healthz",
     "readiness": "/readyz",
@@ -41,7 +42,7 @@ class MethodNotAllowed(Problem):
     status, title, code = 405, "Method not allowed", 6001
 
 
-@routes.get("/")
+@routes.get("/", responses=answers("application/json", "text/html"))
 async def front_page(request: Request) -> Any:
     """What this address is, for people and programs."""
     if "text/html" not in request.headers.get("accept", ""):
@@ -53,15 +54,13 @@ async def front_page(request: Request) -> Any:
     )
 
 
-@calls.options("/v1/algo/{reference:path}")
-@calls.options("/launches/{launch_id}/v1/algo/{reference:path}")
+@calls.options(CALL_PATHS[0])
+@calls.options(CALL_PATHS[1])
 async def preflight(request: Request, reference: str) -> Response:  # noqa: ARG001 - the path names it
     """Who asks so from no web page is told the same (`browsers.py`)."""
     return Response(status_code=204, headers=browsers.preflight_headers("*", "POST"))
 
 
-@calls.api_route("/v1/algo/{reference:path}", methods=_NOT_OPTIONS)
-@calls.api_route("/launches/{launch_id}/v1/algo/{reference:path}", methods=_NOT_OPTIONS)
 async def no_call(request: Request, reference: str) -> Response:  # noqa: ARG001 - the path names it
     """Calls are taken off before the application (`protocol.py`), so what arrives here is none."""
     if request.method == "POST":
@@ -69,7 +68,13 @@ async def no_call(request: Request, reference: str) -> Response:  # noqa: ARG001
     raise MethodNotAllowed("an algorithm is called with POST", headers={"Allow": "POST, OPTIONS"})
 
 
-@everything_else.api_route("/{path:path}", methods=METHODS)
 async def pass_on(request: Request, path: str) -> Response:  # noqa: ARG001 - the edge takes it undecoded
     platform: Platform = request.app.state.gateway.source
     return await platform.edge.pass_on(request)
+
+
+for _method in METHODS:
+    if _method != "OPTIONS":
+        for _path in CALL_PATHS:
+            calls.add_api_route(_path, no_call, methods=[_method], responses=also(501, 502, 503, 504))
+    everything_else.add_api_route("/{path:path}", pass_on, methods=[_method])

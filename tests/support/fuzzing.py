@@ -48,6 +48,7 @@ _EVERYBODY = 4
 _METHODS = ("HEAD", "OPTIONS", "TRACE", "PROPFIND", "DELETE", "PATCH")
 Operation = APIOperation[Any, Any, Any, Any]
 AnyCase = Case[Any]
+_ANY = "*/*"
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 
 
@@ -80,7 +81,6 @@ class Fuzz:
         known: values that the application knows, by the name of the parameter or member that means them: what is
             never right is refused early, and only half of the code sees it.
         skips: requests that must not be sent, as they would end what the fuzzing itself stands on.
-        away: operations ("GET /readyz") that may say 503, for a dependency that is not there in the test.
         last: operations that are sent after all others, for what they end.
     """
 
@@ -89,7 +89,6 @@ class Fuzz:
     callers: Mapping[str, Mapping[str, str]]
     known: Mapping[str, Sequence[str]] = field(default_factory=dict)
     skips: Callable[[Sent], bool] = lambda _: False
-    away: frozenset[str] = frozenset()
     last: frozenset[str] = frozenset()
 
     async def run(self) -> None:
@@ -144,11 +143,10 @@ class Fuzz:
         headers = [(name, _header(value)) for name, value in dict(case.headers or {}).items()]
         body, media = self._body(case, random)
         kind = random.random()
-        if kind < 0.15:
-            names = [name for name, _ in query] + [one.name for one in case.operation.query] or hostile.QUERY_NAMES
+        if kind < 0.15 and (names := [one.name for one in case.operation.query]):
             query.append((random.choice(names), hostile.text(random)))
-        elif kind < 0.25:
-            query.append((random.choice(hostile.QUERY_NAMES), hostile.text(random)))
+        elif kind < 0.25:  # some routes read their query themselves
+            query.append((random.choice((*hostile.QUERY_NAMES, *self.known)), hostile.text(random)))
         elif kind < 0.4:
             body, media = random.choice(hostile.RAW)
         elif kind < 0.55:
@@ -207,13 +205,17 @@ class Fuzz:
         """What is wrong with the answer, if anything is."""
         status, media = answer.status_code, answer.headers.get("content-type", "").partition(";")[0]
         said = f"{status} {media} {answer.text[:300]}"
-        if status >= 500 and not (status == 503 and operation.label in self.away):
+        if status >= 500 and str(status) not in operation.definition.raw["responses"]:
             return said
         if status in (204, 304) or 300 <= status < 400 or sent.method in ("HEAD", "OPTIONS"):
             return None
-        if sent.method == operation.method.upper() and media not in _declared(operation, status):
-            return f"not as declared ({', '.join(_declared(operation, status))}): {said}" if answer.content else None
-        if status >= 400 and not _explains(answer, media):
+        declared = _declared(operation, status)
+        if _ANY in declared:
+            return None
+        if sent.method == operation.method.upper() and answer.content and media not in declared:
+            return f"not as declared ({', '.join(sorted(declared))}): {said}"
+        own = operation.definition.raw["responses"].get(str(status), {})
+        if status >= 400 and "content" not in own and not _explains(answer, media):
             return f"no error of a known shape: {said}"
         return None
 
@@ -265,15 +267,15 @@ def _query(pairs: Sequence[tuple[str, str]]) -> str:
 def _declared(operation: Operation, status: int) -> set[str]:
     """Content types that the document has for the status."""
     responses = operation.definition.raw["responses"]
-    found = responses.get(str(status)) or responses.get("default") or {}
-    return set(found.get("content", ()))
+    found = (responses.get(key, {}).get("content") for key in (str(status), "default"))
+    return set(next(filter(None, found), ()))
 
 
 def _explains(answer: httpx.Response, media: str) -> bool:
     """Is it an error in one of the platform's shapes: a problem (RFC 9457), the envelope of the Algorithmia API, an
-    error of OAuth (RFC 6749, section 5.2), or a page?"""
-    if media == "text/html":
-        return "</html>" in answer.text
+    error of OAuth (RFC 6749, section 5.2), a page, or a line for git's user?"""
+    if media in ("text/html", "text/plain"):
+        return bool(answer.text) and (media == "text/plain" or "</html>" in answer.text)
     try:
         said = answer.json()
     except ValueError:

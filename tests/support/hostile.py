@@ -324,7 +324,11 @@ HEADERS: Sequence[tuple[str, bytes]] = (
     ("idempotency-key", b"k" * 400),
 )
 
-QUERY_NAMES = ("limit", "cursor", "marker", "q", "next", "wait", "since", "\x00", HALF, "a" * 300, "")
+QUERY_NAMES = (
+    *("limit", "cursor", "marker", "q", "next", "since", "until", "acl", "force", "service", "published", "callable"),
+    *("\x00", HALF, "a" * 300, ""),
+)
+"""Names in queries: such as routes read themselves, and such as nobody does."""
 
 
 def segment(random: Random, *, path: bool) -> str:

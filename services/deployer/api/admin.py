@@ -16,6 +16,7 @@ from libs.common.contracts.identity import Principal
 from libs.common.contracts.replicas import ReplicaLog, ReplicaState
 from libs.common.db import Session, after_commit
 from libs.common.feed import FeedFollower
+from libs.common.openapi import also
 from libs.common.problems import Unavailable
 from libs.common.web import router
 from services.deployer import launch_listings, listings, workers
@@ -158,7 +159,7 @@ async def show_replica(replica_id: UUID, session: Session) -> ReplicaDocument:
     return replica_document(await listings.replica(session, replica_id))
 
 
-@routes.get("/replicas/{replica_id}/log")
+@routes.get("/replicas/{replica_id}/log", responses=also(503))
 async def replica_log(
     request: Request, replica_id: UUID, session: Session, offset: Annotated[int, Query(ge=0, lt=1 << 62)] = 0
 ) -> ReplicaLog:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import format_datetime
+from itertools import product
 from typing import Annotated, Any
 from urllib.parse import unquote
 
@@ -21,6 +22,7 @@ from starlette.requests import ClientDisconnect
 from libs.common import logs, ranges, web
 from libs.common.auth import public
 from libs.common.blobs import BlobMissing, StoreFailed
+from libs.common.openapi import also, answers, reads_json
 from libs.common.problems import Invalid, NotFound, Problem, RangeNotSatisfiable, Unavailable
 from services.gateway.bodies import arriving
 from services.gateway.data import acl, collections, files, listing, paths
@@ -31,7 +33,7 @@ from services.gateway.platform import Platform
 
 log = logs.get(__name__)
 
-routes = web.router(public)
+routes = web.router(public, responses=also(501))
 
 _SPELLINGS = (
     "/v1/data",
@@ -97,18 +99,18 @@ async def _transaction(here: Platform) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-def _route(*methods: str) -> Callable[[Any], Any]:
+def _route(*methods: str, **options: Any) -> Callable[[Any], Any]:
     """Registers a function under all spellings."""
 
     def register(function: Any) -> Any:
-        for path in _SPELLINGS:
-            routes.add_api_route(path, function, methods=list(methods))
+        for path, method in product(_SPELLINGS, methods):
+            routes.add_api_route(path, function, methods=[method], **options)
         return function
 
     return register
 
 
-@_route("GET", "HEAD")
+@_route("GET", "HEAD", responses=answers("*/*"))
 async def read(request: Request, here: Here, asked: For) -> Response:
     if asked.path.file:
         return await _read_file(request, here, asked)
@@ -143,7 +145,7 @@ async def write(request: Request, here: Here, asked: For) -> Response:
     return _json({"result": str(asked.path)}, "file")
 
 
-@_route("POST")
+@_route("POST", openapi_extra=reads_json("name", "acl"))
 async def create(request: Request, here: Here, asked: For) -> Response:
     if asked.path.file:
         raise MethodNotAllowed("a file is written with PUT", headers={"Allow": "GET, HEAD, PUT, DELETE"})
@@ -153,7 +155,7 @@ async def create(request: Request, here: Here, asked: For) -> Response:
     return _json({"result": f"{asked.path}/{name}"}, "directory")
 
 
-@_route("PATCH")
+@_route("PATCH", openapi_extra=reads_json("acl"))
 async def change(request: Request, here: Here, asked: For) -> Response:
     if asked.path.file or not asked.path.collection:
         raise Invalid(f"{asked.path} is no collection; access lists are those of collections")

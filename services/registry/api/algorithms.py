@@ -12,6 +12,7 @@ from libs.common.auth import Caller, account_only, manager_only
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.references import NAME
 from libs.common.db import Session
+from libs.common.openapi import reads
 from libs.common.problems import Forbidden, Invalid, NotFound
 from services.registry import access, algorithms, pages, store, versions, views
 from services.registry.access import NO_SUCH_ALGORITHM, NoSuchAlgorithm
@@ -39,7 +40,7 @@ async def get_algorithm(request: Request, who: Caller, session: Session) -> Resp
     return JSONResponse(views.algorithm(row, links(request), newest, insider=insider))
 
 
-@changes.post("/v1/algorithms/{owner}", status_code=201)
+@changes.post("/v1/algorithms/{owner}", status_code=201, openapi_extra=reads(CreateRequest))
 async def create_algorithm(
     request: Request, owner: str, who: Caller, parts: Parts, session: Session
 ) -> dict[str, Any]:
@@ -48,7 +49,7 @@ async def create_algorithm(
     return views.algorithm(row, links(request), insider=True)
 
 
-@of_algorithm(changes, "PUT", "")
+@of_algorithm(changes, "PUT", "", openapi_extra=reads(UpdateRequest))
 async def update_algorithm(
     request: Request, row: Subject, who: Caller, parts: Parts, session: Session
 ) -> dict[str, Any]:

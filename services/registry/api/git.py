@@ -15,6 +15,7 @@ from libs.common import web
 from libs.common.auth import public
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.references import NAME
+from libs.common.openapi import PLAIN, answers
 from libs.common.problems import NotFound, Problem, TooLarge, UnsupportedMedia
 from services.registry import access, git_access, store
 from services.registry.access import NoSuchAlgorithm
@@ -22,9 +23,9 @@ from services.registry.api.requests import registry
 from services.registry.git_backend import BackendAnswer, plain
 from services.registry.registry import Registry
 
-routes = web.router(public)
-
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
+_CONTENT = [f"application/x-{service}-{kind}" for service in (FETCH, PUSH) for kind in ("advertisement", "result")]
+routes = web.router(public, default_response_class=Response, responses={**PLAIN, **answers(*_CONTENT)})
 _PROTOCOL = re.compile(r"[a-z0-9=:._-]{1,100}")
 _ENCODINGS = ("", "gzip", "x-gzip", "identity")
 

@@ -19,6 +19,7 @@ from libs.common.contracts.feeds import FeedPage
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.launches import LAUNCHES_FEED
 from libs.common.db import Session
+from libs.common.openapi import answers
 from libs.common.problems import Forbidden, Invalid, NotFound, Unavailable
 from services.registry.api.requests import Parts
 from services.registry.settings import MIB
@@ -85,7 +86,7 @@ async def get_environment(
     return {"secrets_version": version, "variables": variables}
 
 
-@routes.get(BLOB)
+@routes.get(BLOB, response_class=StreamingResponse, responses=answers("application/octet-stream"))
 async def read_blob(digest: str, parts: Parts) -> Response:
     try:
         size = await parts.blobs.size(digest)

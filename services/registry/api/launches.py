@@ -13,6 +13,7 @@ from libs.common import web
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.idempotency import IdempotencyKey, once
+from libs.common.openapi import reads
 from services.registry import launches, pages, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
@@ -56,7 +57,7 @@ async def list_launches_of_satellite(
     return await _listing(parts, session, await launches.page(session, paging, satellite_id=row.id, search=q))
 
 
-@routes.post(OF_SATELLITE, status_code=201)
+@routes.post(OF_SATELLITE, status_code=201, openapi_extra=reads(LaunchBody))
 async def create_launch(
     request: Request, satellite_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
 ) -> dict[str, Any]:
@@ -75,7 +76,7 @@ async def get_launch(launch_id: UUID, parts: Parts, session: Session) -> dict[st
     return await _document(parts, session, await launches.get(session, launch_id))
 
 
-@routes.patch(LAUNCH)
+@routes.patch(LAUNCH, openapi_extra=reads(LaunchChange))
 async def change_launch(
     request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
 ) -> dict[str, Any]:
@@ -106,7 +107,7 @@ async def list_orders(launch_id: UUID, session: Session, asked: AskedPage) -> di
     return views.admin_listing(page, satellite_views.order_document)
 
 
-@routes.post(f"{LAUNCH}/deploy", status_code=202)
+@routes.post(f"{LAUNCH}/deploy", status_code=202, openapi_extra=reads(VersionBody))
 async def deploy(
     request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
 ) -> dict[str, Any]:
@@ -130,7 +131,7 @@ async def stop(
     return await _ordered(request, session, who.name, key, None, lambda: parts.launches.stop(session, launch_id, who))
 
 
-@routes.post(f"{LAUNCH}/rollback", status_code=202)
+@routes.post(f"{LAUNCH}/rollback", status_code=202, openapi_extra=reads(VersionBody))
 async def roll_back(
     request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
 ) -> dict[str, Any]:
@@ -146,7 +147,7 @@ async def roll_back(
     )
 
 
-@routes.post(f"{LAUNCH}/promote", status_code=202)
+@routes.post(f"{LAUNCH}/promote", status_code=202, openapi_extra=reads(PromotionBody))
 async def promote(
     request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
 ) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from libs.common import web
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.idempotency import IdempotencyKey, once
+from libs.common.openapi import reads
 from services.registry import launches, pages, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
@@ -34,7 +35,7 @@ async def list_satellites(session: Session, asked: AskedPage, *, q: Word = None)
     return views.admin_listing(page, lambda row: documents[row.id])
 
 
-@routes.post("", status_code=201)
+@routes.post("", status_code=201, openapi_extra=reads(SatelliteBody))
 async def create_satellite(
     request: Request, who: Caller, parts: Parts, session: Session, key: IdempotencyKey = None
 ) -> dict[str, Any]:
@@ -54,7 +55,7 @@ async def get_satellite(satellite_id: UUID, parts: Parts, session: Session) -> d
     return await _with_running(row.id, parts, session)
 
 
-@routes.put(SATELLITE)
+@routes.put(SATELLITE, openapi_extra=reads(SatelliteChange))
 async def change_satellite(
     request: Request,
     satellite_id: UUID,

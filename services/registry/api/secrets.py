@@ -11,6 +11,7 @@ from libs.common import web
 from libs.common.auth import Caller, account_only, manager_only
 from libs.common.contracts.identity import Principal
 from libs.common.db import Session
+from libs.common.openapi import reads
 from libs.common.problems import NotFound
 from services.registry import access, secret_providers, secrets, store, views
 from services.registry.api.requests import Parts, Subject, body, of_algorithm
@@ -33,7 +34,7 @@ async def list_secrets(row: Subject, who: Caller, session: Session) -> dict[str,
     return {"marker": None, "next_link": None, "results": found, "secrets": found}
 
 
-@of_algorithm(routes, "POST", "/secrets")
+@of_algorithm(routes, "POST", "/secrets", openapi_extra=reads(SecretCreate))
 async def create_secret(
     request: Request, row: Subject, who: Caller, parts: Parts, session: Session
 ) -> dict[str, Any]:
@@ -47,7 +48,7 @@ async def get_secret(secret_id: str, row: Subject, who: Caller, session: Session
     return views.secret(await secrets.get(session, row.id, _id(secret_id)))
 
 
-@of_algorithm(routes, "PUT", "/secrets/{secret_id}")
+@of_algorithm(routes, "PUT", "/secrets/{secret_id}", openapi_extra=reads(SecretUpdate))
 async def edit_secret(request: Request, row: Subject, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     await _check(session, row, who)
     secret_id = _id(request.path_params["secret_id"])

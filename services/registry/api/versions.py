@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from libs.common import web
 from libs.common.auth import Caller, account_only, manager_only
 from libs.common.db import Session
+from libs.common.openapi import also, reads
 from services.registry import access, pages, store, versions, views
 from services.registry.access import NoSuchAlgorithm
 from services.registry.api.requests import (
@@ -31,15 +32,15 @@ changes = web.router(manager_only)
 CLIENT_CLOSED_REQUEST = 499
 
 
-@of_algorithm(changes, "POST", "/versions")
-@of_algorithm(changes, "POST", "/version")
+@of_algorithm(changes, "POST", "/versions", openapi_extra=reads(PublishRequest))
+@of_algorithm(changes, "POST", "/version", openapi_extra=reads(PublishRequest))
 async def publish(request: Request, row: Subject, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     access.check_manages(who, row.owner, known=await store.is_public(session, row.id))
     found = await parts.versions.publish(session, row.id, await body(request, PublishRequest), who)
     return views.version(row, found, links(request), insider=True)
 
 
-@of_algorithm(changes, "POST", "/compile")
+@of_algorithm(changes, "POST", "/compile", responses=also(504))
 async def compile_head(request: Request, who: Caller, parts: Parts) -> Response:
     """Build the head of master, and answer when that is finished. No transaction is open meanwhile."""
     async with parts.database.transaction() as session:

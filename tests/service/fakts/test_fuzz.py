@@ -45,7 +45,6 @@ async def test_no_request_makes_fakts_fail(fakts_url: str, tmp_path: Path) -> No
             callers,
             known,
             skips=_ends_a_caller,
-            away=frozenset({"GET /signin/with/{provider}"}),
             last=frozenset({"POST /o/revoke/", "POST /signout"}),
         ).run()
 

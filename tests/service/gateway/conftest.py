@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 import uvloop
+from fastapi import FastAPI
 
 from constellation.server import listen, port_of, served
 from libs.common.bus import MemoryBus
@@ -51,6 +52,7 @@ class Platform:
         self.deployer = deployer
         self.bus = MemoryBus()
         self.url = ""
+        self.app: FastAPI
         self.gateway: Gateway
         fakts.add_account("joe")
         self.key = fakts.add_key("joe")
@@ -77,7 +79,7 @@ class Platform:
         given = self.settings(port=port_of(listener), drain_seconds=drain_seconds + 1, **settings)
         app = create_app(given, bus=self.bus)
         async with served("gateway", app, listener, http=http_protocol, drain_seconds=drain_seconds):
-            self.gateway = app.state.gateway
+            self.app, self.gateway = app, app.state.gateway
             self.url = f"http://127.0.0.1:{port_of(listener)}"
             yield self.url
 
