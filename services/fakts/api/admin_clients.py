@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from services.fakts.api.paging import CursorPage, cursored
@@ -19,7 +19,7 @@ from services.fakts.oauth import clients, logins, relying_parties
 from services.fakts.oauth.clients import App
 from services.fakts.oauth.relying_parties import NewParty
 
-router = web.router(admin_only, prefix="/admin/v1")
+router = idempotency.router(admin_only, prefix="/admin/v1")
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/]+$"), Plain]
 Text = Annotated[str, Field(max_length=2000), Plain]
