@@ -41,6 +41,8 @@ PUBLIC = {
     | {("GET", "/signin"), ("POST", "/signin"), ("POST", "/signout")}
     | {("GET", "/signin/password"), ("POST", "/signin/password")}
     | {("GET", "/signin/with/{provider}"), ("GET", "/signin/with/{provider}/callback")}
+    | {(method, f"/o/logout{slash}") for method in ("GET", "POST") for slash in ("", "/")}
+    | {("POST", "/o/logout/confirm")}
     | {("GET", "/apps"), ("POST", "/apps/{client_id}/revoke")}
     | {("POST", "/apps/browsers/end"), ("POST", "/apps/browsers/end-others")},
     "registry": HEALTH
