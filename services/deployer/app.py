@@ -16,6 +16,7 @@ from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.jobs import DEPLOY_QUEUE, LaunchChanged
 from libs.common.contracts.launches import LAUNCHES_FEED
 from libs.common.feed import FeedFollower, FeedPublisher
+from libs.common.idempotency import Answers
 from libs.common.service import Runtime
 from services.deployer.api import admin, internal
 from services.deployer.catalog import Catalog
@@ -24,7 +25,7 @@ from services.deployer.hints import Hints
 from services.deployer.launch_orders import LaunchOrders
 from services.deployer.launches import Launches
 from services.deployer.loops import Reconciler
-from services.deployer.models import FeedEntry, FeedVersion
+from services.deployer.models import Answered, FeedEntry, FeedVersion
 from services.deployer.purge import Purge
 from services.deployer.reports import Reports
 from services.deployer.routes import Routes
@@ -94,6 +95,7 @@ def _assemble(
     catalog.on_change = orders.on_change = reconciler.loop.wake
     app.state.feeds = feeds
     app.state.on_drain.append(feeds.release)
+    app.state.answers = Answers(Answered)
     app.state.catalog = catalog
     app.state.reconciler = reconciler
     app.state.gauges = gauges

@@ -19,6 +19,7 @@ from libs.common import db
 from libs.common.contracts.launches import LaunchState
 from libs.common.contracts.replicas import ReplicaState
 from libs.common.feed import FeedEntryColumns, FeedVersionColumns
+from libs.common.idempotency import AnsweredColumns
 from libs.common.lease import Leased
 
 
@@ -37,6 +38,10 @@ class FeedVersion(FeedVersionColumns, Base):
 
 class FeedEntry(FeedEntryColumns, Base):
     __tablename__ = "feed_entries"
+
+
+class Answered(AnsweredColumns, Base):
+    __tablename__ = "answered"
 
 
 class DeploymentKind(StrEnum):

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.common import db
+from libs.common import db, idempotency
 from libs.common.contracts.replicas import TERMINAL
 from libs.common.db import Database, after_commit
 from libs.common.loops import Loop
 from services.deployer import events
 from services.deployer.hints import Hints
-from services.deployer.models import Deployment, Replica, Worker
+from services.deployer.models import Answered, Deployment, Replica, Worker
 from services.deployer.settings import DeployerSettings
 from services.deployer.states import LIVE
 
@@ -51,6 +51,7 @@ class Purge:
                 delete(Replica).where(Replica.state.in_(TERMINAL), Replica.since < now - self._history)
             )
             await events.prune(session, since=now - timedelta(seconds=10 * EVERY_SECONDS), keep=self._events_kept)
+            await idempotency.purge(session, Answered, now)
             await self._forget_deployments(session, now)
             await self._forget_workers(session, now)
 

@@ -26,6 +26,7 @@ from libs.common.contracts.identity import IDENTITY_FEED
 from libs.common.db import Database
 from libs.common.directory import Directory
 from libs.common.feed import FeedFollower, FeedPublisher
+from libs.common.idempotency import Answers
 from libs.common.loops import running, tasks
 from services.fakts import bootstrap, locks, loops, master_key
 from services.fakts.api import ROUTERS
@@ -39,7 +40,7 @@ from services.fakts.identity.foreign import ForeignIssuers
 from services.fakts.identity.passwords import Attempts, Passwords
 from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
-from services.fakts.models import FeedEntry, FeedVersion, SigningKey
+from services.fakts.models import Answered, FeedEntry, FeedVersion, SigningKey
 from services.fakts.oauth.keys import SigningKeys
 from services.fakts.outgoing import Outgoing
 from services.fakts.pages import providers, routes
@@ -84,6 +85,7 @@ async def _lifespan(app: FastAPI, *, settings: FaktsSettings, bus: Bus | None) -
         follower = FeedFollower(IDENTITY_FEED, partial(context.publisher.page, IDENTITY_FEED), directory.apply)
         app.state.context = context
         app.state.database = database
+        app.state.answers = Answers(Answered, context.master)
         app.state.authenticator = Authenticator(
             context.verifier, directory, refresh=follower.refresh, exchange=context.foreign.vouch
         )

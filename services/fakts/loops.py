@@ -6,12 +6,13 @@ from functools import partial
 from importlib.metadata import version as package_version
 from uuid import UUID
 
-from libs.common import db
+from libs.common import db, idempotency
 from libs.common.contracts.joining import Alias, InstanceOffer
 from libs.common.loops import Loop
 from services.fakts import locks
 from services.fakts.context import Context
 from services.fakts.identity import api_keys, browser_sessions, invitations
+from services.fakts.models import Answered
 from services.fakts.oauth import clients, logins
 from services.fakts.oauth.headless import OWN_SERVICE
 from services.fakts.preflight import approvals, instances
@@ -61,3 +62,4 @@ async def forget(context: Context) -> None:
         await logins.purge(session, now)
         await browser_sessions.purge(session, now)
         await invitations.purge(session, now)
+        await idempotency.purge(session, Answered, now)

@@ -10,10 +10,12 @@ from fastapi import FastAPI
 from libs.common import web
 from libs.common.bus import Bus
 from libs.common.contracts.events import AUDIT_TOPIC, CALLS_TOPIC, AuditRecorded, CallsRecorded
+from libs.common.idempotency import Answers
 from libs.common.loops import running
 from libs.common.service import runtime
 from services.registry import audit, calls
 from services.registry.api import ROUTERS
+from services.registry.models import Answered
 from services.registry.registry import Registry
 from services.registry.settings import RegistrySettings
 
@@ -29,6 +31,7 @@ def create_app(settings: RegistrySettings, *, bus: Bus | None = None) -> FastAPI
         async with joining as joined:
             registry = Registry.open(settings, joined)
             app.state.registry = registry
+            app.state.answers = Answers(Answered)
             app.state.on_drain.append(registry.publisher.release)
             records = joined.bus.listen(calls.LISTENER, [CALLS_TOPIC], registry.calls.hear, accepts=[CallsRecorded])
             acts = joined.bus.listen(audit.LISTENER, [AUDIT_TOPIC], registry.audit.hear, accepts=[AuditRecorded])

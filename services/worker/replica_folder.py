@@ -5,7 +5,8 @@ spec.json     the runner's specification, readable by the replica's user
 preparation   output of the programs that made its environment
 process.json, out   of a sandbox of processes: its launcher, and what that and the runner's own faults printed
 tmp/          the replica's /tmp
-d/            of the replica's user: s (socket for calls), c (control), state, log
+d/            of the replica's user: s (socket for calls), e (for those of other hosts, where it has no network),
+              c (control), state, log
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class ReplicaFolder:
         self.own = path / "d"
         self.tmp = path / "tmp"
         self.socket = self.own / "s"
+        self.entrance = self.own / "e"
         self.control = self.own / "c"
         self.state = self.own / "state"
         self.log = self.own / "log"

@@ -120,16 +120,20 @@ def _laid_out(
     """Writes all that the runner reads, and the handle."""
     program = host.programs.of(spec.language, spec.name, prepared)
     address, token, port = _address(host.listening, folder)
-    listening = None if host.listening is None else (host.listening.host, port)
-    tcp = None
-    if listening is not None:
-        tcp = _join(host.containers.inner_host(listening[0], isolated=isolated), port)
+    listening, tcp, entrance = None, None, None
+    if host.listening is not None:
+        listening = (host.listening.host, port)
+        if isolated:
+            entrance = folder.entrance
+        else:
+            tcp = _join(host.containers.inner_host(host.listening.host), port)
     near = host.containers.shares_network(isolated=isolated)
     members: dict[str, Any] = {
         **program.members,
         "socket": str(folder.socket),
         "control": str(folder.control),
         "tcp": tcp,
+        "entrance": str(entrance or ""),
         "token": token,
         "log": str(folder.log),
         "state": str(folder.state),
@@ -154,6 +158,7 @@ def _laid_out(
         gpus=gpus,
         isolated=isolated,
         listening=listening,
+        entrance=entrance,
     )
     handle = Handle(
         spec=spec,

@@ -135,8 +135,8 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     isolated: bool = False
     """No network but its own loopback."""
-    entrance: tuple[str, int] | None = None
-    """Isolated programs: host and port outside whose connections reach that port of the program's loopback."""
+    entrance: tuple[str, int, Path] | None = None
+    """Isolated programs: host and port outside whose connections reach a Unix socket of the program's."""
 
 
 class Sandbox:
@@ -270,7 +270,7 @@ class Sandbox:
             "shm_mib": SHM_MIB,
             "tied_to": os.getpid() if tied else None,
             "isolated": job.isolated,
-            "entrance": job.entrance,
+            "entrance": None if job.entrance is None else (*job.entrance[:2], str(job.entrance[2])),
             "limits": limits,
         }
 

@@ -26,11 +26,12 @@ from services.worker.sandbox import MARK, Limits, Sandbox
 from services.worker.settings import WorkerSettings
 from services.worker.toolchain import Toolchain
 from services.worker.users import Users
-from tests.service.worker.calling import call
+from tests.service.worker.calling import call, call_tcp
 from tests.service.worker.devices import gpu_nodes
 from tests.service.worker.places import passable_folder
 from tests.support.docker import Docker
 from tests.support.eventually import eventually
+from tests.support.ports import free_ports
 
 ALGORITHM = """
 import os, socket, time
@@ -62,6 +63,7 @@ def apply(input):
 """
 
 
+TOKEN = "of-the-replica"
 SLEEP = "import time; time.sleep(600)"
 
 
@@ -104,7 +106,15 @@ class Node:
             "state": str(folder.state),
             "load_timeout": 120.0,
             "private_tmp": manager.private_tmp,
+            "token": TOKEN,
         }
+        if "listening" in members:
+            host, port = members["listening"]
+            if members.get("isolated"):
+                spec["entrance"] = str(folder.entrance)
+                members["entrance"] = folder.entrance
+            else:
+                spec["tcp"] = f"{manager.inner_host(host)}:{port}"
         folder.write_spec(spec, uid)
         python = str(self.tools.python.path)
         return Container(
@@ -213,6 +223,7 @@ async def test_one_container_for_one_replica_from_start_to_end(node: Node) -> No
     assert await manager.inspect(replica) == Inspection()
 
     ending = asyncio.create_task(manager.wait(replica))
+    await eventually(lambda: is_idle(node, replica))  # a call counts for a moment after its answer
     under_way = asyncio.create_task(call(report, 0.5))
     await eventually(lambda: is_busy(node, replica))
     await node.control(replica).drain()
@@ -227,6 +238,10 @@ async def test_one_container_for_one_replica_from_start_to_end(node: Node) -> No
     assert await manager.inspect(replica) is None
     assert not await manager.list()
     assert "said 0.5" in node.laid[replica].log.read_text()
+
+
+async def is_idle(node: Node, replica: UUID) -> bool:
+    return not await is_busy(node, replica)
 
 
 async def is_busy(node: Node, replica: UUID) -> bool:
@@ -302,6 +317,33 @@ async def test_an_isolated_container_has_no_network(node: Node) -> None:
             answers[isolated] = await call(await node.until_ready(manager, container.replica), "reach")
             assert manager.shares_network(isolated=isolated) is not isolated
     assert answers == {False: "reached", True: "not reached"}
+
+
+async def test_calls_of_other_hosts_reach_an_isolated_container_and_it_reaches_nobody(node: Node) -> None:
+    first = await node.manager()
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    (port,) = free_ports(1)
+    async with server:
+        code = ALGORITHM.replace("PORT", str(server.sockets[0].getsockname()[1]))
+        container = node.container(first, code=code, isolated=True, listening=("127.0.0.1", port))
+        await first.ensure(container)
+        report = await node.until_ready(first, container.replica)
+        assert report.address is not None
+        there = report.model_copy(
+            update={"address": report.address.model_copy(update={"host": "127.0.0.1", "port": port})}
+        )
+        assert (await call_tcp(there, "x" * 200_000, token=TOKEN))[1]["result"] == "x" * 200_000
+        assert (await call_tcp(there, "reach", token=TOKEN))[1]["result"] == "not reached"
+        assert (await call_tcp(there, "who", token="wrong"))[0] == 403
+        await first.close()
+        assert (await call_tcp(there, 0.0, token=TOKEN))[0] == 200, "without a worker too"
+        second = await node.manager()
+        assert dict(await second.list()) == {container.replica: Inspection()}
+        assert (await call_tcp(there, 0.0, token=TOKEN))[0] == 200
+        await second.stop(container.replica)
+        with pytest.raises(ConnectionRefusedError):
+            await call_tcp(there, 0.0, token=TOKEN)
+        assert not await second.list()
 
 
 async def test_a_container_sees_the_gpus_that_it_has_and_no_other_ones(node: Node) -> None:

@@ -35,6 +35,8 @@ _LEFT_OUT = frozenset(
 )
 _BINARY = (find_spec("greenlet._greenlet"), find_spec("pydantic_core._pydantic_core"))
 """Modules that need all system libraries which wheels may count on (PEP 600), C++'s too."""
+_NODE_MODULES = Path("/usr/share/nodejs")
+_NODE_BUILTINS = ("acorn", "acorn-walk", "cjs-module-lexer", "minimatch", "undici")
 _LIBRARY = re.compile(r"(?:=>\s*)?(?P<path>/\S+)\s+\(0x")
 
 
@@ -45,8 +47,14 @@ class DockerUnavailable(RuntimeError):
 class Docker:
     """One engine."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, networks: bool = False) -> None:
+        """
+        Args:
+            networks: it has a bridge and firewall rules, as an engine of a host has. Start it in a network namespace
+                of the test's own.
+        """
         self._directory = directory
+        self._networks = networks
         self._engine: subprocess.Popen[bytes] | None = None
         self.socket = directory / "docker.sock"
 
@@ -79,8 +87,10 @@ class Docker:
             raise DockerUnavailable("dockerd is not installed: it comes with the package docker.io")
         command = [program, "--host", self.host, "--data-root", str(self._directory / "data")]
         command += ["--exec-root", str(self._directory / "run"), "--pidfile", str(self._directory / "pid")]
-        command += ["--bridge", "none", "--iptables=false", "--ip6tables=false"]
-        command += ["--ip-forward=false", "--ip-masq=false", "--exec-opt", "native.cgroupdriver=cgroupfs"]
+        command += ["--exec-opt", "native.cgroupdriver=cgroupfs"]
+        if not self._networks:
+            command += ["--bridge", "none", "--iptables=false", "--ip6tables=false"]
+            command += ["--ip-forward=false", "--ip-masq=false"]
         self._directory.mkdir(parents=True, exist_ok=True)
         empty = self._directory / "daemon.json"
         empty.write_text("{}")
@@ -169,10 +179,14 @@ class Docker:
         }
 
 
-def python_root(archive: Path) -> Path:
+def python_root(archive: Path, *, node: Path | None = None) -> Path:
     """Write the tar archive of a root folder that holds this machine's Python as /usr/local/bin/python3.N, and a
     shell; for `docker import` or as the layer of a base image. It has the libraries that the interpreter needs and
-    those that wheels may need, as Debian's images have them, and nothing else."""
+    those that wheels may need, as Debian's images have them, and nothing else.
+
+    Args:
+        node: this machine's Node.js; the folder has what that needs besides, and not itself.
+    """
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     binary = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
     library = Path(sysconfig.get_path("stdlib"))
@@ -184,7 +198,9 @@ def python_root(archive: Path) -> Path:
     with tarfile.open(archive, "w") as root:
         files = {f"usr/local/bin/{version}": binary, "bin/sh": shell}
         files |= {f"usr/local/lib/{version}/{path.relative_to(library)}": path for path in _files(library)}
-        files |= {str(path).lstrip("/"): path for path in sorted(_libraries([binary, shell, *modules]))}
+        programs = [binary, shell, *modules, *([] if node is None else [node])]
+        beside = sorted(_libraries(programs) | (_builtins() if node else set()))
+        files |= {str(path).lstrip("/"): path for path in beside}
         folders = {str(folder) for name in files for folder in Path(name).parents} - {"."}
         for name in sorted({*folders, "tmp", "etc"}):  # an engine closes folders that it has to make up
             entry = tarfile.TarInfo(name)
@@ -215,6 +231,11 @@ def _files(library: Path) -> Iterator[Path]:
         for name in sorted(files):
             if not name.endswith((".a", ".pyc", ".exe")):
                 yield Path(folder, name)
+
+
+def _builtins() -> set[Path]:
+    """What Node.js reads at its start where Debian has taken it out of the program."""
+    return {path for name in _NODE_BUILTINS for path in (_NODE_MODULES / name).rglob("*") if path.is_file()}
 
 
 def _libraries(programs: list[Path]) -> set[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 
 from constellation import services
 from tests.support.routes import routes_of
@@ -40,6 +41,8 @@ PUBLIC = {
     | {("GET", "/signin"), ("POST", "/signin"), ("POST", "/signout")}
     | {("GET", "/signin/password"), ("POST", "/signin/password")}
     | {("GET", "/signin/with/{provider}"), ("GET", "/signin/with/{provider}/callback")}
+    | {(method, f"/o/logout{slash}") for method in ("GET", "POST") for slash in ("", "/")}
+    | {("POST", "/o/logout/confirm")}
     | {("GET", "/apps"), ("POST", "/apps/{client_id}/revoke")}
     | {("POST", "/apps/browsers/end"), ("POST", "/apps/browsers/end-others")},
     "registry": HEALTH
@@ -65,12 +68,41 @@ sign-in page where there is none), git (a password, so that git asks for it), ca
 and what the edge passes on meets its service's gate."""
 
 
-@pytest.mark.parametrize("name", services.NAMES)
-def test_every_route_has_one_gate_and_only_the_listed_ones_are_open(name: str, tmp_path: Path) -> None:
+CALLS_AND_DATA = ("/v1/algo/", "/v1/data", "/v1/connector/")
+WITHOUT_KEY = {
+    ("post", "/v1/algorithms/{algorithm_id}/compile"),
+    ("post", "/v1/algorithms/{owner}/{name}/compile"),
+}
+"""Writes of people that take no Idempotency-Key: who asks for a build again waits for the same one."""
+
+
+@pytest.fixture
+def app(name: str, tmp_path: Path) -> FastAPI:
     service = services.load(name)
     options = {"database_url": "postgresql://localhost/none"} if name == "fakts" else {}
     settings = service.settings.model_validate({"join_token": "x" * 32, "data_dir": tmp_path, **options})
-    routes = list(routes_of(service.app(settings, None)))
+    return service.app(settings, None)
+
+
+@pytest.mark.parametrize("name", services.NAMES)
+def test_every_route_has_one_gate_and_only_the_listed_ones_are_open(name: str, app: FastAPI) -> None:
+    routes = list(routes_of(app))
     ungated = [(route.method, route.path, route.gates) for route in routes if len(route.gates) != 1]
     assert ungated == []
     assert {(route.method, route.path) for route in routes if route.gates == ("public",)} == PUBLIC[name]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate Operation ID")  # of routes for several methods
+@pytest.mark.parametrize("name", services.NAMES)
+def test_every_write_of_people_takes_an_idempotency_key(name: str, app: FastAPI) -> None:
+    """All below /admin/v1, and below /v1 what is neither a call nor data."""
+    without = set()
+    for path, operations in app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            elsewhere = not path.startswith(("/admin/v1/", "/v1/")) or path.startswith(CALLS_AND_DATA)
+            if elsewhere or method not in ("post", "put", "patch"):
+                continue
+            headers = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "header"}
+            if "idempotency-key" not in headers:
+                without.add((method, path))
+    assert without == (WITHOUT_KEY if name == "registry" else set())

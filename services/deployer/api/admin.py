@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import Query, Request
 
-from libs.common import db
+from libs.common import db, idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.bus import Bus
 from libs.common.clients.worker import WorkerClient
@@ -18,7 +18,6 @@ from libs.common.db import Session, after_commit
 from libs.common.feed import FeedFollower
 from libs.common.openapi import also
 from libs.common.problems import Unavailable
-from libs.common.web import router
 from services.deployer import launch_listings, listings, workers
 from services.deployer.api.documents import (
     DeploymentDetail,
@@ -40,7 +39,7 @@ from services.deployer.loops import Reconciler
 from services.deployer.models import Deployment
 from services.deployer.view import Room
 
-routes = router(admin_only, prefix="/admin/v1")
+routes = idempotency.router(admin_only, prefix="/admin/v1")
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Entries of a page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="The `cursor` of the page before.")]

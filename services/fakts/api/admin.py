@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Query, Response
 from pydantic import BaseModel, Field, SecretStr
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.problems import NotFound
@@ -21,7 +21,7 @@ from services.fakts.identity import accounts, api_keys, browser_sessions, organi
 from services.fakts.identity.api_keys import NewKey
 from services.fakts.models import Account, Organization, User
 
-router = web.router(admin_only, prefix="/admin/v1")
+router = idempotency.router(admin_only, prefix="/admin/v1")
 
 
 class UserChange(BaseModel):

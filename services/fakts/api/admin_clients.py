@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from services.fakts.api.paging import CursorPage, cursored
@@ -19,7 +19,7 @@ from services.fakts.oauth import clients, logins, relying_parties
 from services.fakts.oauth.clients import App
 from services.fakts.oauth.relying_parties import NewParty
 
-router = web.router(admin_only, prefix="/admin/v1")
+router = idempotency.router(admin_only, prefix="/admin/v1")
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/]+$"), Plain]
 Text = Annotated[str, Field(max_length=2000), Plain]
@@ -29,6 +29,7 @@ class ClientBody(BaseModel):
     name: Name
     """What people read when they are asked."""
     redirect_uris: list[Text] = Field(default=[], max_length=32)
+    post_logout_redirect_uris: list[Text] = Field(default=[], max_length=32)
     scopes: list[Text] = Field(default=["openid", "profile", "email", "offline_access"], max_length=64)
     """The most that it may ask for."""
     confidential: bool = True
@@ -49,6 +50,7 @@ async def register_client(body: ClientBody, session: Session, context: Ctx, call
     new = NewParty(
         name=body.name,
         redirect_uris=tuple(body.redirect_uris),
+        post_logout_redirect_uris=tuple(body.post_logout_redirect_uris),
         scopes=tuple(body.scopes),
         confidential=body.confidential,
         client_credentials=body.client_credentials,
@@ -103,6 +105,7 @@ def _client(row: Client) -> dict[str, Any]:
         "client_id": str(row.id),
         "name": row.identifier,
         "redirect_uris": row.redirect_uris,
+        "post_logout_redirect_uris": row.post_logout_redirect_uris,
         "scopes": row.scope.split(),
         "confidential": row.secret_digest is not None,
         "client_credentials": row.client_credentials,

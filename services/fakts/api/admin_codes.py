@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.problems import Conflict
@@ -18,7 +18,7 @@ from services.fakts.models import Approval, User
 from services.fakts.preflight import approvals
 from services.fakts.preflight.strategies.interface import Via
 
-router = web.router(admin_only, prefix="/admin/v1/codes")
+router = idempotency.router(admin_only, prefix="/admin/v1/codes")
 
 Key = Annotated[str, Field(max_length=255), Plain]
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Response
 from pydantic import BaseModel, Field
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.problems import Invalid
@@ -20,7 +20,7 @@ from services.fakts.models import RedeemToken
 from services.fakts.preflight import eligibility, redeem_tokens
 from services.fakts.preflight.redeem_tokens import NewRedeemToken
 
-router = web.router(admin_only, prefix="/admin/v1/redeem-tokens")
+router = idempotency.router(admin_only, prefix="/admin/v1/redeem-tokens")
 
 Word = Annotated[str, Field(min_length=1, max_length=255), Plain]
 

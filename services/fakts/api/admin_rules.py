@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from services.fakts.context import Ctx
@@ -12,7 +12,7 @@ from services.fakts.preflight import rule_list
 from services.fakts.preflight.rule_list import RuleList
 from services.fakts.preflight.strategies import catalog
 
-router = web.router(admin_only, prefix="/admin/v1/rules")
+router = idempotency.router(admin_only, prefix="/admin/v1/rules")
 
 
 @router.get("")

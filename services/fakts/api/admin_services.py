@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from libs.common import db, web
+from libs.common import db, idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.contracts.joining import SERVICE_PREFIX, Alias
 from libs.common.db import Session
@@ -23,7 +23,7 @@ from services.fakts.oauth import logins
 from services.fakts.preflight import instances, mandates
 from services.fakts.preflight.mandates import NewMandate
 
-router = web.router(admin_only, prefix="/admin/v1")
+router = idempotency.router(admin_only, prefix="/admin/v1")
 
 _KEY_BYTES = 32
 

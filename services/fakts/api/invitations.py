@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Path, Response
 from pydantic import BaseModel, Field
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only, manager_only
 from libs.common.contracts.identity import Principal, Role
 from libs.common.db import Session
@@ -21,8 +21,8 @@ from services.fakts.fields import Expiry, Plain
 from services.fakts.identity import accounts, invitations, organizations
 from services.fakts.models import Invitation, Organization, User
 
-administration = web.router(admin_only, prefix="/v1/admin/invites")
-members = web.router(manager_only)
+administration = idempotency.router(admin_only, prefix="/v1/admin/invites")
+members = idempotency.router(manager_only)
 
 Token = Annotated[str, Path(max_length=100)]
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Response
 from pydantic import AfterValidator, BaseModel, Field
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.problems import Invalid
@@ -22,7 +22,7 @@ from services.fakts.identity.issuers import NewIssuer
 from services.fakts.models import TrustedIssuer
 from services.fakts.outgoing import FetchFailed
 
-router = web.router(admin_only, prefix="/admin/v1/issuers")
+router = idempotency.router(admin_only, prefix="/admin/v1/issuers")
 
 
 def _address(text: str) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Response
 from pydantic import AfterValidator, BaseModel, Field
 
-from libs.common import web
+from libs.common import idempotency, web
 from libs.common.auth import Caller, account_only, admin_only, manager_only
 from libs.common.contracts.identity import Permissions, Principal
 from libs.common.db import Session
@@ -23,8 +23,8 @@ from services.fakts.identity.permissions import is_acl_entry
 from services.fakts.models import Account, ApiKey
 
 readers = web.router(account_only)
-writers = web.router(manager_only)
-administration = web.router(admin_only)
+writers = idempotency.router(manager_only)
+administration = idempotency.router(admin_only)
 
 ADMIN_KEY, STANDARD_KEY = "PlatformAdminKey", "AlgorithmKey"
 _MAX_ACL = 200

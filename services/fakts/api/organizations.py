@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Response
 from pydantic import BaseModel, Field
 
-from libs.common import web
+from libs.common import idempotency, web
 from libs.common.auth import Caller, account_only, admin_only, manager_only
 from libs.common.contracts.identity import MemberRole, Principal, Role
 from libs.common.db import Session
@@ -23,9 +23,9 @@ from services.fakts.identity.organizations import Profile
 from services.fakts.models import Organization, User
 from services.fakts.origin import Origin
 
-administration = web.router(admin_only)
+administration = idempotency.router(admin_only)
 insiders = web.router(account_only)
-owners = web.router(manager_only)
+owners = idempotency.router(manager_only)
 
 
 class OrganizationBody(BaseModel):

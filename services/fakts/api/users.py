@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel
 
-from libs.common import web
+from libs.common import idempotency, web
 from libs.common.auth import Caller, account_only, admin_only
 from libs.common.contracts.identity import Principal
 from libs.common.db import Session
@@ -21,7 +21,7 @@ from services.fakts.identity.accounts import Profile
 from services.fakts.models import User
 from services.fakts.origin import Origin
 
-administration = web.router(admin_only, prefix="/v1/users")
+administration = idempotency.router(admin_only, prefix="/v1/users")
 own = web.router(account_only, prefix="/v1/users")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.fakts.models.base import AuditEntry, Base, FeedEntry, FeedVersion
+from services.fakts.models.base import Answered, AuditEntry, Base, FeedEntry, FeedVersion
 from services.fakts.models.identity import (
     Account,
     ApiKey,
@@ -20,6 +20,7 @@ from services.fakts.models.preflight import Approval, Instance, Mandate, RedeemT
 
 __all__ = [
     "Account",
+    "Answered",
     "ApiKey",
     "Approval",
     "AuditEntry",

@@ -10,6 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from libs.common import db
 from libs.common.feed import FeedEntryColumns, FeedVersionColumns
+from libs.common.idempotency import AnsweredColumns
 
 
 class Base(DeclarativeBase):
@@ -22,6 +23,10 @@ class FeedVersion(FeedVersionColumns, Base):
 
 class FeedEntry(FeedEntryColumns, Base):
     __tablename__ = "feed_entries"
+
+
+class Answered(AnsweredColumns, Base):
+    __tablename__ = "answered"
 
 
 class AuditEntry(Base):

@@ -56,6 +56,8 @@ class Client(Base):
     declined: Mapped[list[str]] = mapped_column(JSONB, default=list)
     """Keys of optional requirements that it was not given."""
     redirect_uris: Mapped[list[str]] = mapped_column(JSONB, default=list)
+    post_logout_redirect_uris: Mapped[list[str]] = mapped_column(JSONB, default=list)
+    """Where people may be sent back to once they have signed out."""
     client_credentials: Mapped[bool] = mapped_column(default=False)
     """It may log in as itself, with its secret alone (RFC 6749, section 4.4)."""
     secret_digest: Mapped[str | None] = mapped_column(String(64))

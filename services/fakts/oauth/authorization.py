@@ -81,7 +81,7 @@ async def begin(
         return await answer_with_code(
             session, context, client.row, person, organization, asked, scope, authenticated_at=signed_in_at
         )
-    return await _ask(session, context, where, client.row, scope, asked, person)
+    return await _ask(session, context, where, client.row, scope, asked, person, signed_in_at=signed_in_at)
 
 
 async def redirect_back(
@@ -171,6 +171,8 @@ async def _ask(
     scope: str,
     asked: Mapping[str, Any],
     person: User,
+    *,
+    signed_in_at: datetime | None,
 ) -> str:
     """The person decides, on a page; or a rule does, here. Raises TooMany.
 
@@ -199,7 +201,7 @@ async def _ask(
     if started.approval.decided_by != person.id:
         words = f"The rule '{started.approval.rule}' lets this app act for another account than yours."
         return error_url(asked, "access_denied", words)
-    return await redirect_back(session, context, started.approval)
+    return await redirect_back(session, context, started.approval, authenticated_at=signed_in_at)
 
 
 def _kept(request: Request) -> dict[str, str]:

@@ -20,6 +20,7 @@ JWKS_PATH = "/o/jwks/"
 REVOKE_PATH = "/o/revoke/"
 INTROSPECT_PATH = "/o/introspect/"
 USERINFO_PATH = "/o/userinfo/"
+LOGOUT_PATH = "/o/logout/"
 APP_PATH = "/o/app-authorization/"
 """Where apps of the Fakts protocol start, and registered clients the device grant (RFC 8628)."""
 DEVICE_SECONDS = 900
@@ -58,6 +59,7 @@ def oauth_document(origin: Origin, *, issuer: str, grants: Sequence[str]) -> dic
         "revocation_endpoint": f"{origin.url}{REVOKE_PATH}",
         "introspection_endpoint": f"{origin.url}{INTROSPECT_PATH}",
         "userinfo_endpoint": f"{origin.url}{USERINFO_PATH}",
+        "end_session_endpoint": f"{origin.url}{LOGOUT_PATH}",
         "jwks_uri": f"{origin.url}{JWKS_PATH}",
         "scopes_supported": list(scopes.WORDS),
         "claims_supported": list(claims.SUPPORTED),

@@ -31,6 +31,7 @@ _UNSAFE = frozenset({"javascript", "data", "vbscript", "file", "blob", "about"})
 class NewParty:
     name: str
     redirect_uris: tuple[str, ...]
+    post_logout_redirect_uris: tuple[str, ...]
     scopes: tuple[str, ...]
     """The most that it may ask for."""
     confidential: bool
@@ -54,6 +55,7 @@ async def register(session: AsyncSession, new: NewParty) -> tuple[Client, str | 
         manifest=manifest.model_dump(mode="json"),
         declined=[],
         redirect_uris=list(dict.fromkeys(new.redirect_uris)),
+        post_logout_redirect_uris=list(dict.fromkeys(new.post_logout_redirect_uris)),
         client_credentials=new.client_credentials,
         secret_digest=key_hash(secret) if secret is not None else None,
         approved_at=db.now(),
@@ -107,7 +109,7 @@ def check_redirect_uri(uri: str) -> None:
 def _check(new: NewParty) -> None:
     if new.name.startswith(SERVICE_PREFIX):
         raise Invalid(f"names that start with '{SERVICE_PREFIX}' are for the platform's own services")
-    for uri in new.redirect_uris:
+    for uri in (*new.redirect_uris, *new.post_logout_redirect_uris):
         check_redirect_uri(uri)
     for scope in new.scopes:
         if not _SCOPE.fullmatch(scope) or scope == SERVICE_SCOPE:

@@ -20,7 +20,7 @@ from services.fakts.models import User
 from services.fakts.pages import words
 from services.fakts.pages.sessions import TOKEN_FIELD, SignedIn
 
-_PATHS = ("/configure", "/apps", "/signin", "/signout", "/o/authorize")
+_PATHS = ("/configure", "/apps", "/signin", "/signout", "/o/authorize", "/o/logout")
 STATIC_PATH = "/configure/static"
 _STATIC = files("services.fakts.pages") / "static"
 

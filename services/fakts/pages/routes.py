@@ -6,12 +6,12 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 
-from services.fakts.pages import apps, configure, signin, signin_with, static_files
+from services.fakts.pages import apps, configure, logout, signin, signin_with, static_files
 from services.fakts.pages.destinations import HOME, sign_in
 from services.fakts.pages.rendering import problems, see
 from services.fakts.pages.sessions import SignInFirst
 
-ROUTERS = (signin.router, signin_with.router, configure.router, apps.router, static_files.router)
+ROUTERS = (signin.router, signin_with.router, configure.router, logout.router, apps.router, static_files.router)
 
 
 def install(app: FastAPI, deployment: str) -> None:

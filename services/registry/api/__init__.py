@@ -23,6 +23,7 @@ ROUTERS = [
     builds.routes,
     versions.routes,
     versions.changes,
+    versions.compilations,
     secrets.routes,
     secrets.providers,
     errors.routes,

@@ -11,7 +11,7 @@ from uuid import UUID
 from fastapi import Depends, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from libs.common import web
+from libs.common import idempotency, web
 from libs.common.auth import Caller, account_only, admin_only
 from libs.common.contracts.identity import Principal
 from libs.common.db import Session
@@ -23,7 +23,7 @@ from services.registry.api.requests import Parts, links
 from services.registry.models import Build
 from services.registry.pages import Paging
 
-routes = web.router(account_only)
+routes = idempotency.router(account_only)
 administrators = web.router(admin_only)
 
 ALGORITHM = "/admin/v1/algorithms/{algorithm_id:uuid}"

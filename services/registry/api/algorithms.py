@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from libs.common import web
+from libs.common import idempotency, web
 from libs.common.auth import Caller, account_only, manager_only
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.references import NAME
@@ -22,7 +22,7 @@ from services.registry.git_process import GitFailed
 from services.registry.registry import Registry
 
 routes = web.router(account_only)
-changes = web.router(manager_only)
+changes = idempotency.router(manager_only)
 
 
 @of_algorithm(routes, "GET", "")

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.common import ranges, web
+from libs.common import idempotency, ranges
 from libs.common.auth import Caller, admin_only
 from libs.common.blobs import BlobMissing
 from libs.common.contracts import references
@@ -22,7 +22,7 @@ from services.registry.api.requests import Parts, body
 from services.registry.images import GATEWAY, Subject
 from services.registry.pages import Paging
 
-routes = web.router(admin_only, prefix="/admin/v1/images")
+routes = idempotency.router(admin_only, prefix="/admin/v1/images")
 
 IMAGE = "/{image_id:uuid}"
 BLOB = "/blobs/{digest}"

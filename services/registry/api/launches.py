@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
-from libs.common.idempotency import IdempotencyKey, once
 from libs.common.openapi import reads
 from services.registry import launches, pages, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
 from services.registry.launches import LaunchBody, LaunchChange
-from services.registry.models import Answered, Launch, Order, Satellite
+from services.registry.models import Launch, Satellite
 from services.registry.pages import Page, Paging
 from services.registry.registry import Registry
 
-routes = web.router(admin_only, prefix="/admin/v1")
+routes = idempotency.router(admin_only, prefix="/admin/v1")
 
 LAUNCH = "/launches/{launch_id:uuid}"
 OF_SATELLITE = "/satellites/{satellite_id:uuid}/launches"
@@ -59,16 +57,10 @@ async def list_launches_of_satellite(
 
 @routes.post(OF_SATELLITE, status_code=201, openapi_extra=reads(LaunchBody))
 async def create_launch(
-    request: Request, satellite_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
+    request: Request, satellite_id: UUID, who: Caller, parts: Parts, session: Session
 ) -> dict[str, Any]:
-    asked = await body(request, LaunchBody)
-
-    async def work() -> dict[str, Any]:
-        row = await parts.launches.create(session, satellite_id, asked, who)
-        return await _document(parts, session, row)
-
-    said = ["POST", request.url.path, asked.model_dump()]
-    return await once(session, Answered, work, actor=who.name, key=key, asked=said)
+    row = await parts.launches.create(session, satellite_id, await body(request, LaunchBody), who)
+    return await _document(parts, session, row)
 
 
 @routes.get(LAUNCH)
@@ -78,16 +70,11 @@ async def get_launch(launch_id: UUID, parts: Parts, session: Session) -> dict[st
 
 @routes.patch(LAUNCH, openapi_extra=reads(LaunchChange))
 async def change_launch(
-    request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
+    request: Request, launch_id: UUID, who: Caller, parts: Parts, session: Session
 ) -> dict[str, Any]:
     """Changes nothing that runs: `running` says what does, until the launch is deployed again."""
     asked = await body(request, LaunchChange)
-
-    async def work() -> dict[str, Any]:
-        return await _document(parts, session, await parts.launches.change(session, launch_id, asked, who))
-
-    said = ["PATCH", request.url.path, asked.model_dump(exclude_unset=True)]
-    return await once(session, Answered, work, actor=who.name, key=key, asked=said)
+    return await _document(parts, session, await parts.launches.change(session, launch_id, asked, who))
 
 
 @routes.delete(LAUNCH)
@@ -108,59 +95,32 @@ async def list_orders(launch_id: UUID, session: Session, asked: AskedPage) -> di
 
 
 @routes.post(f"{LAUNCH}/deploy", status_code=202, openapi_extra=reads(VersionBody))
-async def deploy(
-    request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def deploy(request: Request, launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """Bring the launch's version, or the one that the body names, to run. The answer is the deployment."""
     asked = await body(request, VersionBody)
-    return await _ordered(
-        request,
-        session,
-        who.name,
-        key,
-        asked,
-        lambda: parts.launches.deploy(session, launch_id, who, version=asked.satellite_version),
-    )
+    order = await parts.launches.deploy(session, launch_id, who, version=asked.satellite_version)
+    return satellite_views.deployment(order)
 
 
 @routes.post(f"{LAUNCH}/stop", status_code=202)
-async def stop(
-    request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def stop(launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """End all that runs of the launch."""
-    return await _ordered(request, session, who.name, key, None, lambda: parts.launches.stop(session, launch_id, who))
+    return satellite_views.deployment(await parts.launches.stop(session, launch_id, who))
 
 
 @routes.post(f"{LAUNCH}/rollback", status_code=202, openapi_extra=reads(VersionBody))
-async def roll_back(
-    request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def roll_back(request: Request, launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """Deploy the version before, or the one that the body names."""
     asked = await body(request, VersionBody)
-    return await _ordered(
-        request,
-        session,
-        who.name,
-        key,
-        asked,
-        lambda: parts.launches.roll_back(session, launch_id, who, version=asked.satellite_version),
-    )
+    order = await parts.launches.roll_back(session, launch_id, who, version=asked.satellite_version)
+    return satellite_views.deployment(order)
 
 
 @routes.post(f"{LAUNCH}/promote", status_code=202, openapi_extra=reads(PromotionBody))
-async def promote(
-    request: Request, launch_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def promote(request: Request, launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """Deploy the version that runs here with another launch of the satellite: from dev to stage to prod."""
     asked = await body(request, PromotionBody)
-    return await _ordered(
-        request,
-        session,
-        who.name,
-        key,
-        asked,
-        lambda: parts.launches.promote(session, launch_id, asked.to, who),
-    )
+    return satellite_views.deployment(await parts.launches.promote(session, launch_id, asked.to, who))
 
 
 @routes.post(f"{LAUNCH}/pause")
@@ -172,21 +132,6 @@ async def pause(launch_id: UUID, who: Caller, parts: Parts, session: Session) ->
 @routes.post(f"{LAUNCH}/resume")
 async def resume(launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     return satellite_views.deployment(await parts.launches.pause(session, launch_id, who, paused=False))
-
-
-async def _ordered(
-    request: Request,
-    session: Session,
-    actor: str,
-    key: str | None,
-    asked: BaseModel | None,
-    order: Callable[[], Awaitable[Order]],
-) -> dict[str, Any]:
-    async def work() -> dict[str, Any]:
-        return satellite_views.deployment(await order())
-
-    said = ["POST", request.url.path, asked.model_dump(mode="json") if asked is not None else None]
-    return await once(session, Answered, work, actor=actor, key=key, asked=said)
 
 
 async def _document(parts: Registry, session: Session, row: Launch) -> dict[str, Any]:

@@ -7,19 +7,18 @@ from uuid import UUID
 
 from fastapi import Request
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
-from libs.common.idempotency import IdempotencyKey, once
 from libs.common.openapi import reads
 from services.registry import launches, pages, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
-from services.registry.models import AcceptedKeys, Answered
+from services.registry.models import AcceptedKeys
 from services.registry.pages import Paging
 from services.registry.satellites import SatelliteBody, SatelliteChange
 
-routes = web.router(admin_only, prefix="/admin/v1/satellites")
+routes = idempotency.router(admin_only, prefix="/admin/v1/satellites")
 
 SATELLITE = "/{satellite_id:uuid}"
 
@@ -36,17 +35,9 @@ async def list_satellites(session: Session, asked: AskedPage, *, q: Word = None)
 
 
 @routes.post("", status_code=201, openapi_extra=reads(SatelliteBody))
-async def create_satellite(
-    request: Request, who: Caller, parts: Parts, session: Session, key: IdempotencyKey = None
-) -> dict[str, Any]:
-    asked = await body(request, SatelliteBody)
-
-    async def work() -> dict[str, Any]:
-        row = await parts.satellites.create(session, asked, who)
-        return satellite_views.satellite(row, await satellites.version(session, row))
-
-    said = ["POST", request.url.path, asked.model_dump()]
-    return await once(session, Answered, work, actor=who.name, key=key, asked=said)
+async def create_satellite(request: Request, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
+    row = await parts.satellites.create(session, await body(request, SatelliteBody), who)
+    return satellite_views.satellite(row, await satellites.version(session, row))
 
 
 @routes.get(SATELLITE)
@@ -57,23 +48,11 @@ async def get_satellite(satellite_id: UUID, parts: Parts, session: Session) -> d
 
 @routes.put(SATELLITE, openapi_extra=reads(SatelliteChange))
 async def change_satellite(
-    request: Request,
-    satellite_id: UUID,
-    who: Caller,
-    *,
-    parts: Parts,
-    session: Session,
-    key: IdempotencyKey = None,
+    request: Request, satellite_id: UUID, who: Caller, parts: Parts, session: Session
 ) -> dict[str, Any]:
     """Other algorithms make a new version. `running` says what still runs of earlier ones."""
-    asked = await body(request, SatelliteChange)
-
-    async def work() -> dict[str, Any]:
-        row = await parts.satellites.change(session, satellite_id, asked, who)
-        return await _with_running(row.id, parts, session)
-
-    said = ["PUT", request.url.path, asked.model_dump(exclude_unset=True)]
-    return await once(session, Answered, work, actor=who.name, key=key, asked=said)
+    row = await parts.satellites.change(session, satellite_id, await body(request, SatelliteChange), who)
+    return await _with_running(row.id, parts, session)
 
 
 @routes.delete(SATELLITE)
@@ -100,16 +79,10 @@ async def get_version(satellite_id: UUID, number: int, session: Session) -> dict
 
 
 @routes.post(f"{SATELLITE}/versions", status_code=201)
-async def renew_keys(
-    request: Request, satellite_id: UUID, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def renew_keys(satellite_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """A new version with the same algorithms, which accepts the API keys of today."""
-
-    async def work() -> dict[str, Any]:
-        row = await parts.satellites.renew_keys(session, satellite_id, who)
-        return satellite_views.satellite(row, await satellites.version(session, row))
-
-    return await once(session, Answered, work, actor=who.name, key=key, asked=["POST", request.url.path])
+    row = await parts.satellites.renew_keys(session, satellite_id, who)
+    return satellite_views.satellite(row, await satellites.version(session, row))
 
 
 async def _with_running(satellite_id: UUID, parts: Parts, session: Session) -> dict[str, Any]:

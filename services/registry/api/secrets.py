@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import Request, Response
 
-from libs.common import web
+from libs.common import idempotency, web
 from libs.common.auth import Caller, account_only, manager_only
 from libs.common.contracts.identity import Principal
 from libs.common.db import Session
@@ -18,7 +18,7 @@ from services.registry.api.requests import Parts, Subject, body, of_algorithm
 from services.registry.models import Algorithm
 from services.registry.secrets import SecretCreate, SecretUpdate
 
-routes = web.router(manager_only)
+routes = idempotency.router(manager_only)
 providers = web.router(account_only)
 
 

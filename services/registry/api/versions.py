@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from libs.common import web
+from libs.common import idempotency, web
 from libs.common.auth import Caller, account_only, manager_only
 from libs.common.db import Session
 from libs.common.openapi import also, reads
@@ -27,7 +27,9 @@ from services.registry.api.requests import (
 from services.registry.versions import PublishRequest, Version
 
 routes = web.router(account_only)
-changes = web.router(manager_only)
+changes = idempotency.router(manager_only)
+compilations = web.router(manager_only)
+"""Asked again, one waits for the same build."""
 
 CLIENT_CLOSED_REQUEST = 499
 
@@ -40,7 +42,7 @@ async def publish(request: Request, row: Subject, who: Caller, parts: Parts, ses
     return views.version(row, found, links(request), insider=True)
 
 
-@of_algorithm(changes, "POST", "/compile", responses=also(504))
+@of_algorithm(compilations, "POST", "/compile", responses=also(504))
 async def compile_head(request: Request, who: Caller, parts: Parts) -> Response:
     """Build the head of master, and answer when that is finished. No transaction is open meanwhile."""
     async with parts.database.transaction() as session:

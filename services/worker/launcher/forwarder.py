@@ -1,19 +1,18 @@
-"""Carries connections from one listening socket to an address elsewhere: the way into an isolated program's network,
-for the calls of other hosts.
-
-A socket belongs to the network namespace in which it was made, not to that of the process which uses it. So a
-listener made outside, served by a process inside, leads inside.
+"""Carries connections from a listening socket to a Unix socket: the way for calls of other hosts to a program without
+a network. A part of a launcher, or a program by itself: `forwarder.py HOST PORT SOCKET`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 
 _CHUNK = 1 << 16
 _BACKLOG = 128
 _CONNECT_SECONDS = 5.0
+_KEEPALIVE_SECONDS = 60
 _MAX_CONNECTIONS = 256
 """Carried at once; further ones wait to be accepted."""
 
@@ -26,9 +25,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(listener: socket.socket) -> None:
-    """Serve until the process ends: connections go to the listener's port on the loopback of this network."""
-    target = ("127.0.0.1", listener.getsockname()[1])
+def run(listener: socket.socket, target: str) -> None:
+    """Serve until the process ends: connections go to the Unix socket at the path `target`."""
     places = threading.BoundedSemaphore(_MAX_CONNECTIONS)
     while True:
         with places:  # waits while all are taken
@@ -36,9 +34,13 @@ def run(listener: socket.socket) -> None:
         threading.Thread(target=_carry, args=(near, target, places), daemon=True).start()
 
 
-def _carry(near: socket.socket, target: tuple[str, int], places: threading.BoundedSemaphore) -> None:
-    connect = socket.create_connection
-    with places, near, contextlib.suppress(OSError), connect(target, timeout=_CONNECT_SECONDS) as far:
+def _carry(near: socket.socket, target: str, places: threading.BoundedSemaphore) -> None:
+    with places, near, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as far:
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
+        far.settimeout(_CONNECT_SECONDS)
+        far.connect(target)
         far.settimeout(None)
         back = threading.Thread(target=_copy, args=(far, near), daemon=True)
         back.start()
@@ -56,3 +58,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+if __name__ == "__main__":
+    run(listen(sys.argv[1], int(sys.argv[2])), sys.argv[3])

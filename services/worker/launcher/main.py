@@ -61,7 +61,7 @@ def _in_namespaces(request: Request) -> int:
         namespaces.unshare(namespaces.NEW_USERS)
         namespaces.map_own_user(uid, gid)
     namespaces.forbid_tracing()
-    entrance = None if request["entrance"] is None else _listen(*request["entrance"])
+    entrance = None if request["entrance"] is None else _listen(*request["entrance"][:2])
     namespaces.unshare(namespaces.NEW_PIDS)
     first = _fork(lambda: _first_process(request, entrance))
     if entrance is not None:
@@ -86,9 +86,9 @@ def _first_process(request: Request, entrance: socket.socket | None) -> int:
     except OSError as error:
         _say(f"the sandbox could not be set up: {error.strerror}")
         return SETUP_FAILED
-    if entrance is not None:
-        carrying = entrance
-        _fork(lambda: _carry(carrying, request["uid"]))
+    if entrance is not None and request["entrance"] is not None:
+        carrying, target = entrance, request["entrance"][2]
+        _fork(lambda: _carry(carrying, target, request["uid"]))
         entrance.close()
     program = _fork(lambda: _become(request), die_with_parent=False)
     while True:
@@ -163,13 +163,13 @@ def _listen(host: str, port: int) -> socket.socket:
     return forwarder.listen(host, port)
 
 
-def _carry(entrance: socket.socket, uid: int | None) -> int:
+def _carry(entrance: socket.socket, target: str, uid: int | None) -> int:
     """Forward connections, without this process's rights, for as long as its parent lives."""
     from services.worker.launcher import forwarder  # noqa: PLC0415 - few sandboxes need it
 
     _change_user(uid)
     namespaces.die_with_parent()
-    forwarder.run(entrance)
+    forwarder.run(entrance, target)
     return 0
 
 

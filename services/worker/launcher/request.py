@@ -53,6 +53,6 @@ if TYPE_CHECKING:
         """End with the process that asked, which has this number, however it ends."""
         isolated: bool
         """No network but the program's own loopback."""
-        entrance: tuple[str, int] | None
-        """Isolated programs: host and port outside whose connections reach that port of the program's loopback."""
+        entrance: tuple[str, int, str] | None
+        """Isolated programs: host and port outside whose connections reach a Unix socket of the program's."""
         limits: LimitValues

@@ -115,6 +115,8 @@ class Guardian:
         self._connections.listen(listen_unix(self._spec.socket), remote=False)
         if self._spec.tcp is not None:
             self._connections.listen(listen_tcp(*self._spec.tcp), remote=True)
+        if self._spec.entrance:
+            self._connections.listen(listen_unix(self._spec.entrance), remote=True)
         actions = {protocol.DRAIN_PATH: self._drain, protocol.STOP_PATH: self._stop}
         Control(self._loop, listen_unix(self._spec.control), self._health, actions)
         self._door = Door(self._loop, self._spec, self._status)

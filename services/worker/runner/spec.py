@@ -43,7 +43,8 @@ class Spec:
 
     name: of the algorithm, so `src/NAME.py` for Python. kind: `python` or `pipe`. command: argument list of
     a pipe algorithm. root: its working directory. socket, control: paths of the Unix sockets. tcp:
-    `HOST:PORT` to listen on besides. token: what calls over TCP must carry. log, state: paths of the output
+    `HOST:PORT` to listen on besides. entrance: path of a further Unix socket, to which what comes over TCP elsewhere
+    is carried. token: what calls over these two must carry. log, state: paths of the output
     log and of the state file. gateways: `http://HOST:PORT` or `unix:PATH`, tried in this order.
     load_timeout: seconds. concurrency: calls at a time. private_tmp: /tmp belongs to this replica alone.
     pipeline: whether the algorithm may call algorithms.
@@ -60,6 +61,7 @@ class Spec:
         self.state = self._text("state", "")
         self.token = self._optional_text("token")
         self.tcp = self._address("tcp")
+        self.entrance = self._text("entrance", "")
         self.command = self._texts("command")
         self.gateways = [parse_gateway(url) for url in self._texts("gateways")]
         self.load_timeout = self._number("load_timeout", 300.0, MAX_TIMEOUT_S)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.worker.folders import Folders
+from services.worker.runtimes.entrances import Entrances
 from services.worker.runtimes.processes import ProcessManager
 from services.worker.runtimes.protocol import ContainerManager
 from services.worker.sandbox import Sandbox
@@ -22,12 +23,14 @@ async def opened(
     Raises RuntimeUnavailable.
     """
     manager: ContainerManager
+    processes = ProcessManager(sandbox, folders.run, mark=folders.mark(), devices=settings.gpu_devices)
     if settings.runtime == "docker":
         from services.worker.runtimes import docker  # noqa: PLC0415 - most workers run processes
 
-        manager = await docker.connect(settings, folders.worker_id(), tools)
+        entrances = Entrances(processes, tools.python.path)
+        manager = await docker.connect(settings, folders.worker_id(), tools, entrances)
     else:
-        manager = ProcessManager(sandbox, folders.run, mark=folders.mark(), devices=settings.gpu_devices)
+        manager = processes
     try:
         yield manager
     finally:

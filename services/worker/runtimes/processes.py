@@ -78,8 +78,8 @@ class ProcessManager:
         self._devices = devices
         self._known: dict[UUID, _Known] = {}
 
-    def inner_host(self, host: str, *, isolated: bool) -> str:
-        return "127.0.0.1" if isolated else host
+    def inner_host(self, host: str) -> str:
+        return host
 
     def shares_network(self, *, isolated: bool) -> bool:
         return not isolated
@@ -100,7 +100,7 @@ class ProcessManager:
             limits=container.limits,
             devices=gpus.nodes(self._devices, container.gpus),
             isolated=container.isolated,
-            entrance=container.listening if container.isolated else None,
+            entrance=_entrance(container),
         )
 
         def record(process: Process) -> None:
@@ -178,6 +178,12 @@ class ProcessManager:
                 if mark == self._mark:
                     found.add(UUID(replica))
         return found
+
+
+def _entrance(container: Container) -> tuple[str, int, Path] | None:
+    if container.listening is None or container.entrance is None:
+        return None
+    return *container.listening, container.entrance
 
 
 def _process(note: Note) -> Process | None:

@@ -46,8 +46,10 @@ class Container:
     isolated: bool = False
     """No network but its own loopback."""
     listening: tuple[str, int] | None = None
-    """Host and port of this machine under which it is to be reached. Inside it listens on that port of
-    `inner_host`."""
+    """Host and port of this machine under which it is to be reached. Inside it listens on that port of `inner_host`,
+    or at `entrance`."""
+    entrance: Path | None = None
+    """A Unix socket in a writable folder, on which one that is isolated listens for what comes to `listening`."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,9 @@ class ContainerManager(Protocol):
     cannot_isolate: str | None
     """Why it cannot take away the network; None when it can."""
 
-    def inner_host(self, host: str, *, isolated: bool) -> str:
-        """Address on which a container listens that others reach under `host`, an address of this machine."""
+    def inner_host(self, host: str) -> str:
+        """Address on which a container with a network listens that others reach under `host`, an address of this
+        machine."""
 
     def shares_network(self, *, isolated: bool) -> bool:
         """Its loopback is this machine's."""

@@ -101,10 +101,11 @@ class Platform:
         return DeployerClient(self.http, member), FeedClient(self.http, member, "deployer", "routes")
 
     async def admin(
-        self, method: str, path: str, params: dict[str, Any] | None = None, *, key: str | None = None
+        self, method: str, path: str, params: dict[str, Any] | None = None, *, key: str | None = None, **more: str
     ) -> httpx.Response:
-        """Ask as an administrator, or with another key."""
+        """Ask as an administrator, or with another key; with more headers, `_` for `-`."""
         headers = {"authorization": f"Bearer {key or self.admin_key}"}
+        headers |= {name.replace("_", "-"): value for name, value in more.items()}
         return await self.http.request(method, f"{self.url}/admin/v1{path}", params=params, headers=headers)
 
     async def everything(self, path: str, *, limit: int) -> list[dict[str, Any]]:
@@ -317,6 +318,11 @@ async def test_draining_a_worker_is_shown_undone_and_audited(platform: Platform)
         drained = (await platform.admin("POST", f"/workers/{node.id}/drain")).json()
         assert (drained["state"], drained["draining"]) == ("draining", True)
         assert (await platform.admin("POST", f"/workers/{node.id}/drain")).json()["draining"] is True
+        drain = f"/workers/{node.id}/drain"
+        again = [(await platform.admin("POST", drain, idempotency_key="k")).json() for _ in range(2)]
+        assert again[0] == again[1]
+        other = await platform.admin("POST", "/workers/another/drain", idempotency_key="k")
+        assert other.status_code == 422
         (shown,) = (await platform.admin("GET", "/workers")).json()["items"]
         assert shown["state"] == "draining"
         assert (await platform.admin("DELETE", f"/workers/{node.id}/drain")).json()["state"] == "ready"

@@ -57,6 +57,10 @@ async def relying_party(fakts: RunningFakts, **more: Any) -> dict[str, Any]:
     return made
 
 
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    return {"authorization": f"Basic {base64.b64encode(f'{client_id}:{secret}'.encode()).decode()}"}
+
+
 def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 

@@ -4,7 +4,6 @@ clients may ask: introspection, the documents, requests from other origins."""
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -14,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.service.fakts.logging_in import (
+    basic,
     bearer,
     claims_of,
     logged_in,
@@ -34,10 +34,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def fakts(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningFakts]:
     async with shared(postgres, tmp_path_factory.mktemp("fakts"), starts_per_minute=1000) as started:
         yield started
-
-
-def basic(client_id: str, secret: str) -> dict[str, str]:
-    return {"authorization": f"Basic {b64encode(f'{client_id}:{secret}'.encode()).decode()}"}
 
 
 async def own_token(fakts: RunningFakts, client_id: str, secret: str, **form: str) -> httpx.Response:

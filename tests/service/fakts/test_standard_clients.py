@@ -50,9 +50,9 @@ async def fakts(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) ->
     await postgres.drop_database(url)
 
 
-async def approved(fakts: RunningFakts, url: str) -> str:
+async def approved(fakts: RunningFakts, url: str, browser: Browser | None = None) -> str:
     """What Jane's browser does with the authorization URL; returns where it is sent back to."""
-    browser = Browser(fakts, origin=str(fakts.http.base_url))
+    browser = browser or Browser(fakts, origin=str(fakts.http.base_url))
     await browser.sign_in("jane", PASSWORD)
     page = (await browser.get(url)).headers["location"]
     await browser.get(page)
@@ -90,6 +90,23 @@ async def test_openid_client_signs_a_person_in(fakts: RunningFakts, method: str)
             assert refused.value.error == "invalid_grant"
         if method:
             assert (await client.do("introspect", token=newer["access_token"]))["active"] is False
+
+
+async def test_openid_client_signs_a_person_out(fakts: RunningFakts) -> None:
+    bye = "http://127.0.0.1:9/bye"
+    party = await relying_party(fakts, redirect_uris=[CALLBACK], post_logout_redirect_uris=[bye])
+    issuer = str(fakts.http.base_url).rstrip("/")
+    async with openid_client.relying_party(issuer, party, "ClientSecretBasic") as client:
+        url = await client.do("authorization_url", redirect_uri=CALLBACK, scope=SCOPE)
+        browser = Browser(fakts, origin=issuer)
+        tokens = await client.do("come_back", url=await approved(fakts, url, browser))
+        url = await client.do(
+            "end_session_url", post_logout_redirect_uri=bye, state="s-1", id_token_hint=tokens["id_token"]
+        )
+        assert urlsplit(url).path == "/o/logout/"
+        answer = await browser.get(url)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{bye}?state=s-1")
+        assert (await browser.get("/apps")).headers["location"].startswith("/signin"), "signed out here as well"
 
 
 async def poll_device(client: Any, fakts: RunningFakts) -> None:

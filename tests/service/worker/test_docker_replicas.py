@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,14 +14,16 @@ import pytest
 
 from libs.common.contracts.catalog import NetworkAccess
 from libs.common.contracts.replicas import ReplicaState
+from services.worker import processes
 from services.worker.app import create_app
 from services.worker.folders import Folders
 from services.worker.runtimes.protocol import RuntimeUnavailable
-from tests.service.worker.calling import call
+from services.worker.sandbox import MARK
+from tests.service.worker.calling import call, call_tcp
 from tests.service.worker.platform_double import Platform
 from tests.service.worker.test_recovery import worker_process
-from tests.service.worker.test_replicas import ALGORITHM, artifact_of, run_folders
-from tests.support.docker import Docker
+from tests.service.worker.test_replicas import ALGORITHM, artifact_of, javascript, run_folders
+from tests.support.docker import Docker, python_root
 from tests.support.docker_registry import DockerRegistry
 from tests.support.eventually import eventually
 
@@ -72,6 +77,26 @@ async def test_a_replica_in_a_container_is_started_called_drained_and_forgotten(
         await platform.wake(worker)
         for one in (replica, isolated):
             await platform.until(one, STOPPED)
+        assert not await asyncio.to_thread(containers, docker, tmp_path)
+        assert not run_folders(worker)
+
+
+async def test_an_isolated_replica_takes_calls_of_other_hosts_for_as_long_as_they_can_reach_it(
+    docker: Docker, python_image: str, tmp_path: Path
+) -> None:
+    tcp = settings(docker, python_image, listen_tcp=True)
+    async with Platform() as platform, platform.worker(tmp_path, **tcp) as worker:
+        replica = platform.order(artifact_of(platform), name="any", network_access=NetworkAccess.ISOLATED)
+        await platform.wake(worker)
+        report = await platform.until(replica, READY)
+        assert report.address is not None
+        _, answer = await call_tcp(report, {"x": 1}, token=report.address.token)
+        assert answer["result"] == ["seen", {"x": 1}]
+        assert (await call_tcp(report, {"x": 1}, token="wrong"))[0] == 403
+        (entrance,) = {pid for pid, name in processes.marked(MARK).items() if name.endswith(str(replica))}
+        os.kill(entrance, signal.SIGKILL)
+        failed = await platform.until(replica, FAILED)
+        assert "what carries calls of other hosts to it has ended" in (failed.reason or "")
         assert not await asyncio.to_thread(containers, docker, tmp_path)
         assert not run_folders(worker)
 
@@ -130,6 +155,20 @@ def publish(docker: Docker, registry: DockerRegistry, local: str, image: str) ->
     docker.run("push", image)
     docker.run("rmi", image)
     docker.run("logout", registry.host)
+
+
+async def test_javascript_is_served_in_a_container(docker: Docker, tmp_path: Path) -> None:
+    if (node := shutil.which("node")) is None:
+        pytest.skip("Node.js is not installed")
+    archive, image = python_root(tmp_path / "root.tar", node=Path(node)), "constellation-test/node:base"
+    await asyncio.to_thread(docker.run, "import", str(archive), image)
+    async with Platform() as platform, platform.worker(tmp_path / "data", **settings(docker, image)) as worker:
+        replica = javascript(platform)
+        await platform.wake(worker)
+        report = await platform.until(replica, READY)
+        assert await call(report, [1, 2]) == {"got": [1, 2]}
+        assert len(await asyncio.to_thread(containers, docker, tmp_path / "data")) == 1
+    await asyncio.to_thread(docker.run, "rmi", image)
 
 
 async def test_a_worker_that_was_killed_takes_up_its_containers(

@@ -9,7 +9,7 @@ import shutil
 import socket
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -432,8 +432,15 @@ async def test_users_of_their_own_are_enough_for_replicas() -> None:
             assert not sandboxed(worker)
 
 
-async def test_javascript_and_pipe_algorithms_are_served(tmp_path: Path) -> None:
+def javascript(platform: Platform) -> UUID:
+    """An ordered replica of an algorithm in JavaScript."""
     script = "exports.apply = (input, cb) => cb(null, Buffer.isBuffer(input) ? input : {got: input});\n"
+    digest = platform.source({"src/shout.js": script})
+    artifact = Artifact(source=digest, digest=artifact_digest(digest, None, Language.JAVASCRIPT))
+    return platform.order(artifact, name="shout", language=Language.JAVASCRIPT)
+
+
+async def test_javascript_and_pipe_algorithms_are_served(tmp_path: Path) -> None:
     program = (
         "#!/usr/bin/env python3\nimport json, os, sys\nprint('PIPE_INIT_COMPLETE', flush=True)\n"
         "for line in sys.stdin:\n    open('/tmp/algoout', 'w').write(json.dumps({'result': json.loads(line)['data'],"
@@ -441,12 +448,7 @@ async def test_javascript_and_pipe_algorithms_are_served(tmp_path: Path) -> None
     )
     async with Platform() as platform, platform.worker(tmp_path) as worker:
         assert set((await platform.report()).languages) == set(Language)
-        digest = platform.source({"src/shout.js": script})
-        javascript = platform.order(
-            Artifact(source=digest, digest=artifact_digest(digest, None, Language.JAVASCRIPT)),
-            name="shout",
-            language=Language.JAVASCRIPT,
-        )
+        shout = javascript(platform)
         digest = platform.source({"bin/pipe": program}, programs=("bin/pipe",))
         pipe = platform.order(
             Artifact(source=digest, digest=artifact_digest(digest, None, Language.PIPE)),
@@ -454,7 +456,7 @@ async def test_javascript_and_pipe_algorithms_are_served(tmp_path: Path) -> None
             language=Language.PIPE,
         )
         await platform.wake(worker)
-        assert await call(await platform.until(javascript, READY), [1, 2]) == {"got": [1, 2]}
+        assert await call(await platform.until(shout, READY), [1, 2]) == {"got": [1, 2]}
         assert await call(await platform.until(pipe, READY), [1, 2]) == [1, 2]
 
 

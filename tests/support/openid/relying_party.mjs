@@ -45,6 +45,9 @@ const commands = {
     return { ...tokens, claims: tokens.claims() };
   },
   refresh: ({ token }) => oauth.refreshTokenGrant(config, token),
+  async end_session_url(parameters) {
+    return oauth.buildEndSessionUrl(config, parameters);
+  },
   userinfo: ({ token, subject }) => oauth.fetchUserInfo(config, token, subject),
   introspect: ({ token }) => oauth.tokenIntrospection(config, token),
   revoke: ({ token }) => oauth.tokenRevocation(config, token),

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.worker.runtimes.docker import (
+from services.worker.runtimes.docker_documents import (
     Options,
     configuration,
     device_requests,
