@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel
 
-from libs.common import web
+from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
-from libs.common.idempotency import IdempotencyKey, once
+from libs.common.openapi import reads
 from services.registry import application_views, applications, linked_versions, pages, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
@@ -22,10 +20,10 @@ from services.registry.application_fields import (
     LinkBody,
     ReplicasBody,
 )
-from services.registry.models import Answered, Application
+from services.registry.models import Application
 from services.registry.pages import Paging
 
-routes = web.router(admin_only, prefix="/admin/v1/applications")
+routes = idempotency.router(admin_only, prefix="/admin/v1/applications")
 
 APPLICATION = "/{name}"
 VERSION = "/{name}/versions/{owner}/{algorithm}/{commit}"
@@ -46,14 +44,10 @@ async def list_applications(parts: Parts, session: Session, asked: AskedPage, *,
     )
 
 
-@routes.post("", status_code=201)
-async def create_application(
-    request: Request, who: Caller, parts: Parts, session: Session, key: IdempotencyKey = None
-) -> dict[str, Any]:
-    asked = await body(request, ApplicationBody)
-    return await _changed(
-        request, session, who.name, key, asked, lambda: parts.applications.create(session, asked, who)
-    )
+@routes.post("", status_code=201, openapi_extra=reads(ApplicationBody))
+async def create_application(request: Request, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
+    row = await parts.applications.create(session, await body(request, ApplicationBody), who)
+    return await _document(session, row)
 
 
 @routes.get(APPLICATION)
@@ -65,15 +59,13 @@ async def get_application(name: str, parts: Parts, session: Session) -> dict[str
     return application_views.inspected(row, linked, statuses)
 
 
-@routes.patch(APPLICATION)
+@routes.patch(APPLICATION, openapi_extra=reads(ApplicationChange))
 async def change_application(
-    request: Request, name: str, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
+    request: Request, name: str, who: Caller, parts: Parts, session: Session
 ) -> dict[str, Any]:
     """What is absent stays; null takes the default answer or the latency goal away."""
-    asked = await body(request, ApplicationChange)
-    return await _changed(
-        request, session, who.name, key, asked, lambda: parts.applications.change(session, name, asked, who)
-    )
+    row = await parts.applications.change(session, name, await body(request, ApplicationChange), who)
+    return await _document(session, row)
 
 
 @routes.delete(APPLICATION)
@@ -83,23 +75,16 @@ async def remove_application(name: str, who: Caller, parts: Parts, session: Sess
     return {"removed": name}
 
 
-@routes.post(f"{APPLICATION}/versions", status_code=201)
-async def link_version(
-    request: Request, name: str, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
-) -> dict[str, Any]:
+@routes.post(f"{APPLICATION}/versions", status_code=201, openapi_extra=reads(LinkBody))
+async def link_version(request: Request, name: str, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """Start a version beside the others. The first one is current at once."""
     asked = await body(request, LinkBody)
-    return await _changed(
-        request,
-        session,
-        who.name,
-        key,
-        asked,
-        lambda: parts.applications.link(session, name, asked.algorithm, asked.replicas, who),
+    return await _document(
+        session, await parts.applications.link(session, name, asked.algorithm, asked.replicas, who)
     )
 
 
-@routes.patch(VERSION)
+@routes.patch(VERSION, openapi_extra=reads(ReplicasBody))
 async def set_replicas(
     request: Request,
     name: str,
@@ -110,18 +95,12 @@ async def set_replicas(
     who: Caller,
     parts: Parts,
     session: Session,
-    key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Give a version so many replicas. One that is stopped is started."""
     asked = await body(request, ReplicasBody)
     version = f"{owner}/{algorithm}/{commit}"
-    return await _changed(
-        request,
-        session,
-        who.name,
-        key,
-        asked,
-        lambda: parts.applications.set_replicas(session, name, version, asked.replicas, who),
+    return await _document(
+        session, await parts.applications.set_replicas(session, name, version, asked.replicas, who)
     )
 
 
@@ -135,47 +114,18 @@ async def unlink_version(
     return await _document(session, row)
 
 
-@routes.post(f"{APPLICATION}/set-version")
-async def set_version(
-    request: Request, name: str, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
-) -> dict[str, Any]:
+@routes.post(f"{APPLICATION}/set-version", openapi_extra=reads(CurrentBody))
+async def set_version(request: Request, name: str, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """Make a linked version current: at once if it is ready. Else `switching_to` names it until it is, and the one
     before answers till then; one that is stopped is started."""
     asked = await body(request, CurrentBody)
-    return await _changed(
-        request,
-        session,
-        who.name,
-        key,
-        asked,
-        lambda: parts.applications.set_version(session, name, asked.algorithm, who),
-    )
+    return await _document(session, await parts.applications.set_version(session, name, asked.algorithm, who))
 
 
 @routes.post(f"{APPLICATION}/stop-inactive")
-async def stop_inactive(
-    request: Request, name: str, who: Caller, *, parts: Parts, session: Session, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def stop_inactive(name: str, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """End the replicas of all versions but the current one. They stay linked, and start when made current."""
-    return await _changed(
-        request, session, who.name, key, None, lambda: parts.applications.stop_inactive(session, name, who)
-    )
-
-
-async def _changed(
-    request: Request,
-    session: Session,
-    actor: str,
-    key: str | None,
-    asked: BaseModel | None,
-    change: Callable[[], Awaitable[Application]],
-) -> dict[str, Any]:
-    async def work() -> dict[str, Any]:
-        return await _document(session, await change())
-
-    given = asked.model_dump(mode="json", exclude_unset=True) if asked is not None else None
-    said = [request.method, request.url.path, given]
-    return await once(session, Answered, work, actor=actor, key=key, asked=said)
+    return await _document(session, await parts.applications.stop_inactive(session, name, who))
 
 
 async def _document(session: Session, row: Application) -> dict[str, Any]:
