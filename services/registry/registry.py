@@ -28,6 +28,7 @@ from services.registry.git_process import Git
 from services.registry.launches import Launches
 from services.registry.models import Answered, FeedEntry, FeedVersion
 from services.registry.pushes import Pushes
+from services.registry.reports import Reports
 from services.registry.repositories import Repositories
 from services.registry.satellites import Satellites
 from services.registry.secrets import Cipher, Secrets
@@ -62,6 +63,7 @@ class Registry:
     secrets: Secrets
     satellites: Satellites
     launches: Launches
+    reports: Reports
     deployer: DeployerClient
 
     @classmethod
@@ -103,6 +105,7 @@ class Registry:
             secrets=Secrets(Cipher(configuration.secrets_key), catalog, audit),
             satellites=Satellites(audit, runtime.directory),
             launches=Launches(audit, publisher, runtime.bus),
+            reports=Reports(database, audit),
             deployer=DeployerClient(runtime.http, runtime.member),
         )
 
@@ -129,5 +132,6 @@ class Registry:
     async def _purge_records(self) -> None:
         await self.calls.purge(self.settings.keep_calls_days)
         await self.audit.purge(self.settings.keep_audit_days)
+        await self.reports.purge(self.settings.keep_usage_days)
         async with self.database.transaction() as session:
             await idempotency.purge(session, Answered, now())
