@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from libs.common import idempotency, logs
 from libs.common.blobs import Blobs
 from libs.common.clients.deployer import DeployerClient
 from libs.common.clients.fakts import FaktsClient
-from libs.common.contracts.launches import LaunchStatus
+from libs.common.contracts.launches import LaunchOrder, LaunchStatus
+from libs.common.contracts.satellites import SatellitePlan
 from libs.common.db import Database, now
 from libs.common.feed import FeedPublisher
 from libs.common.loops import Loop
 from libs.common.problems import Unavailable
 from libs.common.service import Runtime
+from services.registry import plans
 from services.registry.algorithms import Algorithms
 from services.registry.audit import Audit
 from services.registry.builds import BuildParts, Builds
@@ -125,6 +129,24 @@ class Registry:
         except Unavailable as fault:
             log.warning("launches_not_known", reason=fault.detail)
             return None
+
+    async def launch_plan(self, launch_id: UUID, deployment_id: UUID | None) -> SatellitePlan:
+        """The plan of one order of a launch, the newest one if no deployment is named. Raises NotFound, Conflict."""
+        async with self.database.transaction() as session:
+            order = await plans.order_named(session, launch_id, deployment_id)
+            return await self._render(session, order)
+
+    async def _render(self, session: AsyncSession, order: LaunchOrder) -> SatellitePlan:
+        if not self.runtime.identity.complete:
+            raise Unavailable("accounts and keys are not known here yet; ask again")
+        return await plans.render(
+            session,
+            order,
+            self.runtime.directory,
+            images={},
+            gateway_image=None,
+            mothership=self.runtime.member.configuration.public_url,
+        )
 
     async def _purge_records(self) -> None:
         await self.calls.purge(self.settings.keep_calls_days)
