@@ -1,4 +1,4 @@
-"""What a launch runs, for those who follow no feeds: its order, and the feeds cut down to it (`contracts/satellites.py`).
+"""What a launch runs, for those who follow no feeds: its order, and the feeds cut down to it.
 
 The same order gives the same plan, as long as nobody changes the accounts and keys in it.
 """
@@ -106,9 +106,8 @@ async def order_named(session: AsyncSession, launch_id: UUID, deployment_id: UUI
         query = query.where(Order.deployment_id == deployment_id)
     found = (await session.execute(query.order_by(Order.number.desc()).limit(1))).first()
     if found is None:
-        raise NotFound(
-            f"there is no launch {launch_id} that was deployed" + (f" as {deployment_id}" * bool(deployment_id))
-        )
+        which = f"with deployment {deployment_id}" if deployment_id is not None else "that was ever deployed"
+        raise NotFound(f"there is no launch {launch_id} {which}")
     return await of_order(session, found[0], found[1])
 
 
