@@ -102,7 +102,7 @@ async def test_a_bundles_digest_is_signed_for_the_registry_alone_and_is_no_token
     _, worker = await fakts.join("worker")
     body = {"sha256": "ab" * 32}
     await fakts.ask("POST", "/internal/signatures", 403, json=body, headers=worker)
-    await fakts.ask("POST", "/internal/signatures", 422, json={"sha256": "../x"}, headers=registry)
+    await fakts.ask("POST", "/internal/signatures", 400, json={"sha256": "../x"}, headers=registry)
     answer = await fakts.ask("POST", "/internal/signatures", 200, json=body, headers=registry)
     signed = signature.read(answer["signature"].encode(), "it")
     assert signed.sha256 == body["sha256"]
