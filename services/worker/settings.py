@@ -86,6 +86,11 @@ class WorkerSettings(ServiceSettings):
     archive of an OCI layout. Default: `python:3.N-slim`."""
     image_python: PurePosixPath | None = None
     """The Python in it. Default: `/usr/local/bin/python3.N`."""
+    image_plain_http: tuple[str, ...] = ()
+    """Container registries that are spoken to without TLS, as HOST or HOST:PORT."""
+    make_images: bool = True
+    """Make container images when the platform needs them, one at a time, and push them. False leaves that to other
+    workers."""
 
     runtime: RuntimeChoice = "process"
     """How replicas run: as processes in the sandbox, or as containers of a Docker engine. Builds always run in the
