@@ -5,8 +5,8 @@ PORT: TCP port on all interfaces, 8080 by default. REPLICA_TOKEN: what each call
 X-Replica-Token; without it anybody who reaches the port may call. REPLICA_GATEWAYS: `http://HOST:PORT`, separated by
 commas, where the algorithm's own calls go. REPLICA_LOAD_TIMEOUT (seconds) and REPLICA_CONCURRENCY take the place of
 what the image says. HEALTH_PORT: another TCP port, on which whoever runs the container asks how it is, also during a
-call. REPLICA_MUST_LOAD=1: the container ends with status 1 when load() fails. Nothing is written outside of TMPDIR, /tmp by default. What the algorithm prints goes to standard
-output.
+call. REPLICA_MUST_LOAD=1: the container ends with status 1 when load() fails. Nothing is written outside of TMPDIR,
+/tmp by default. What the algorithm prints goes to standard output.
 """
 
 from __future__ import annotations

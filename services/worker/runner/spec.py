@@ -43,11 +43,11 @@ class Spec:
 
     name: of the algorithm, so `src/NAME.py` for Python. kind: `python` or `pipe`. command: argument list of
     a pipe algorithm. root: its working directory. socket, control: paths of the Unix sockets. tcp:
-    `HOST:PORT` to listen on besides. health: `HOST:PORT` on which anybody may ask how the replica is. token: what calls over TCP must carry. log, state: paths of the output
-    log and of the state file. gateways: `http://HOST:PORT` or `unix:PATH`, tried in this order.
-    load_timeout: seconds. concurrency: calls at a time. private_tmp: /tmp belongs to this replica alone.
-    pipeline: whether the algorithm may call algorithms. must_load: end when loading fails; else each call is answered
-    with that error.
+    `HOST:PORT` to listen on besides. health: `HOST:PORT` on which anybody may ask how the replica is. token:
+    what calls over TCP must carry. log, state: paths of the output log and of the state file. gateways:
+    `http://HOST:PORT` or `unix:PATH`, tried in this order. load_timeout: seconds. concurrency: calls at a
+    time. private_tmp: /tmp belongs to this replica alone. pipeline: whether the algorithm may call
+    algorithms. must_load: end when loading fails; else each call is answered with that error.
     """
 
     def __init__(self, members: dict[str, Any]) -> None:
