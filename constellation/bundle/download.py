@@ -18,7 +18,7 @@ from constellation.bundle.folder import BundleFolder
 from constellation.bundle.problems import BundleProblem, Damaged, Untrusted
 from constellation.bundles import BundlesApi
 from constellation.rest import ApiError
-from libs.common.contracts.bundles import BLOBS_FOLDER, SECRETS_FILE, Bundle, BundleAwaited, BundleFile
+from libs.common.contracts.bundles import BLOBS_FOLDER, Bundle, BundleAwaited, BundleFile
 from libs.common.oci.layout import link_or_copy
 
 Say = Callable[[str], None]
@@ -137,13 +137,13 @@ def _prepare(incoming: Path, bundle: Bundle, offered: Content) -> None:
     if small != bundle.files.keys():
         raise Damaged(f"the platform sent other files than the bundle's index names: {', '.join(bundle.files)}")
     for place, text in {INDEX: bundle.index, SIGNATURE: bundle.signature, **bundle.files}.items():
-        _write(incoming / place, text.encode(), private=place == SECRETS_FILE)
+        _write(incoming / place, text.encode())
 
 
-def _write(path: Path, content: bytes, *, private: bool) -> None:
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if private else 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
 

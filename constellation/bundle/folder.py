@@ -51,7 +51,7 @@ class BundleFolder:
         Raises Busy, and NoBundle where there is no folder.
         """
         if make:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o711)  # users of sandboxes pass to `data`
         elif not self.path.is_dir():
             raise content.missing(self.path)
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -146,6 +146,39 @@ def configure(
         Output().table({"KEY": "key", "VALUE": "value", "": "means"}, rows, none="")
 
 
+@app.command("run")
+def run(
+    context: typer.Context,
+    folder: Dir = None,
+    key: TrustedKey = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+) -> None:
+    """Serve the satellite on this machine, with nothing but its bundle. Ctrl-C ends it."""
+    import uvloop  # noqa: PLC0415 - only a command that runs needs these
+
+    from constellation.bundle.folder import BundleFolder  # noqa: PLC0415
+    from constellation.bundle.run import run as serve  # noqa: PLC0415
+    from constellation.server import PortTaken, ServiceFailed  # noqa: PLC0415
+
+    which: Named = context.meta[__name__]
+    bundle = BundleFolder.of(which.satellite_id, which.launch_id, folder)
+    with _said():
+        serving = serve(
+            bundle,
+            which.satellite_id,
+            which.launch_id,
+            trusted=key,
+            host=host,
+            port=port,
+            say=Output().note,
+        )
+        try:
+            uvloop.run(serving)
+        except (PortTaken, ServiceFailed) as error:
+            raise Failed(str(error)) from error
+
+
 @app.command("verify")
 def verify(context: typer.Context, folder: Dir = None, key: TrustedKey = None) -> None:
     """See whether every byte of the bundle is as the platform signed it."""

@@ -172,7 +172,7 @@ class Worker:
             users=Users(settings.sandbox_uid, own_users=containers.own_users),
             environments=environments,
             programs=programs,
-            registry=registry,
+            secrets=registry,
             door=self._door,
             gateways=lambda: joined.member.urls("gateway"),
             limits=limits,

@@ -41,7 +41,7 @@ def test_it_comes_whole_and_again_brings_nothing(mothership: Mothership, folder:
     assert list(found.secrets().algorithms.values()) == [{"TOKEN": SECRET}]
     assert SECRET not in repr(mothership.bundle), "it is in no log of the answer"
     assert (folder.content / "secrets.json").stat().st_mode & 0o777 == 0o600
-    assert folder.path.stat().st_mode & 0o777 == 0o700
+    assert folder.content.stat().st_mode & 0o777 == 0o700
     digest = next(iter(found.plan().images.values()))
     assert found.layout().image_of(digest).descriptor.digest == digest
     found.layout().verify()
