@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version as package_version
 from uuid import uuid4
 
+import httpx
 from fastapi import FastAPI
 
 from libs.common import logs, web
@@ -53,6 +54,8 @@ from services.worker.users import Users
 log = logs.get(__name__)
 
 REQUIRES = ("registry", "deployer", "gateway")
+REGISTRY_SECONDS = 60.0
+"""For each step of what is asked of a container registry, which may take its time over a large blob."""
 
 
 def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
@@ -82,6 +85,7 @@ def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
                 runtime(
                     app, settings, name="worker", requires=REQUIRES, bus=bus, instance_id=folders.worker_id()
                 ) as joined,
+                httpx.AsyncClient(timeout=REGISTRY_SECONDS) as registries,
             ):
                 worker = await asyncio.to_thread(
                     Worker,
@@ -92,6 +96,7 @@ def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
                     box=box,
                     containers=containers,
                     joined=joined,
+                    registries=registries,
                 )
                 app.state.replicas = worker.replicas
                 app.state.checks["deployer"] = worker.agent.check
@@ -114,7 +119,12 @@ class Worker:
         box: Sandbox,
         containers: ContainerManager,
         joined: Runtime,
+        registries: httpx.AsyncClient,
     ) -> None:
+        """
+        Args:
+            registries: carries what is asked of container registries.
+        """
         worker_id = joined.member.instance_id
         registry = RegistryClient(joined.http, joined.member)
         builders = Users(settings.sandbox_uid, own_users=box.confinement.own_users)
@@ -157,7 +167,7 @@ class Worker:
             node=node,
         )
         maker = ImageMaker(
-            settings, joined.http, tools=tools, environments=environments, runner=runner, work=folders.work
+            settings, registries, tools=tools, environments=environments, runner=runner, work=folders.work
         )
         self._images = ImageJobs(registry, worker_id, maker)
         self.agent = Agent(
