@@ -32,6 +32,11 @@ class BundlesApi:
         """The platform's published keys (RFC 7517)."""
         return self._rest.get("/o/jwks/")
 
+    def mandate(self, identifier: str, *, note: str) -> str:
+        """A key with which the app of that identifier, and no other, lets itself in."""
+        body = {"kind": "app", "identifiers": [identifier], "note": note}
+        return str(self._rest.send("POST", "/admin/v1/mandates", body)["key"])
+
     def read_blob(self, sha256: str, part: Path) -> None:
         """Append to a file what it lacks of a blob of an image. What has come when the connection breaks stays."""
         have = part.stat().st_size if part.exists() else 0

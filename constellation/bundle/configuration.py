@@ -6,15 +6,17 @@ Every key may be written with a leading dot or without.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
 from constellation.bundle.problems import Misconfigured
-from libs.common.oci.references import InvalidImageReference, parse
+from libs.common.oci.references import ImageReference, InvalidImageReference, parse
 
 _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _NAMESPACE = re.compile(_LABEL)
@@ -108,6 +110,31 @@ class Stage(BaseModel):
     image_pull_secret: str | None = None
     gateway_replicas: int = 2
     deadline_seconds: int = 900
+
+    def repository(self, name: str) -> ImageReference:
+        """A repository of the registry."""
+        return repository(self.container_registry, name)
+
+    @property
+    def is_plain(self) -> bool:
+        """The registry is spoken to without TLS."""
+        return is_plain(self.container_registry, self.container_registry_plain_http)
+
+
+def repository(registry: str, name: str) -> ImageReference:
+    """A repository of a registry, as `stage.container_registry` names it."""
+    return parse(f"{registry.rstrip('/')}/{name}")
+
+
+def is_plain(registry: str, said: bool | None) -> bool:
+    """Without TLS: where that was said, and on this machine's loopback unless it was denied."""
+    if said is not None:
+        return said
+    host = urlsplit(f"//{repository(registry, 'x').registry}").hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def changed(now: Mapping[str, str], assignments: Sequence[str]) -> dict[str, str]:

@@ -139,11 +139,33 @@ def configure(
 
         now = bundle.configuration
         if assignments:
-            changed = configuration.changed(now, assignments)
+            changed = checks.absolute(configuration.changed(now, assignments))
             asyncio.run(checks.check(changed, since=now))
             bundle.configuration = now = changed
         rows = [{"key": one.key, "value": now.get(one.key), "means": one.means} for one in configuration.SETTINGS]
         Output().table({"KEY": "key", "VALUE": "value", "": "means"}, rows, none="")
+
+
+@app.command("deploy")
+def deploy(context: typer.Context, folder: Dir = None, key: TrustedKey = None) -> None:
+    """Push the images to the registry, apply the satellite to the cluster, and wait until it is ready."""
+    with _said(), _opened(context, folder) as (bundle, which):
+        import asyncio  # noqa: PLC0415 - see above
+
+        from constellation.bundle import configuration, deployment  # noqa: PLC0415
+
+        stage = configuration.stage(bundle.configuration)
+        found = bundle.verified(which.satellite_id, which.launch_id, trusted=key)
+        bundle.data.mkdir(exist_ok=True, mode=0o711)
+        done = asyncio.run(
+            deployment.deploy(
+                found, stage, report_token=bundle.report.get("key"), work=bundle.data, say=Output().note
+            )
+        )
+        version = f"{found.index.satellite}, version {found.index.satellite_version}"
+        Output().note(f"{version} is ready" if done.changed else f"{version} is ready; nothing had to be changed")
+        for address in done.addresses:
+            Output().text(address)
 
 
 @app.command("run")

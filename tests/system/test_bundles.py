@@ -68,7 +68,7 @@ class Bundle:
     """The commands of one satellite, as its operator types them."""
 
     def __init__(self, satellite: str, launch: str, folder: Path) -> None:
-        self.names = [satellite, launch]
+        self.names = (satellite, launch)
         self.folder = folder
         """Where they are typed."""
 
