@@ -16,6 +16,7 @@ from joserfc.jwk import RSAKey
 
 from libs.common.blobs import Blobs
 from libs.common.contracts.bundles import SIGNATURE_TYPE, Bundle, SatelliteSecrets
+from libs.common.contracts.catalog import Artifact, CatalogEntry, Language, Revision
 from libs.common.contracts.launches import BundleTarget, KeySet, LaunchEntry, LaunchOrder, OrderAction
 from libs.common.contracts.satellites import SatellitePlan
 from libs.common.oci.documents import Platform
@@ -72,9 +73,27 @@ def plan(images: Mapping[str, str], *, version: int = 1, gateway: str | None = N
         by="root",
         at=datetime(2030, 1, 1, tzinfo=UTC),
     )
+    catalog = tuple(
+        CatalogEntry(
+            id=entry.algorithm_id,
+            owner=entry.owner,
+            name=entry.name,
+            revisions=(
+                Revision(
+                    id=entry.revision_id,
+                    commit=entry.commit,
+                    language=Language.PYTHON,
+                    artifact=Artifact(source="5" * 64, digest="d" * 64),
+                    built_at=order.at,
+                ),
+            ),
+        )
+        for entry in entries
+    )
     return SatellitePlan(
         order=order,
         keys=KeySet(),
+        catalog=catalog,
         images={str(entry.revision_id): images[entry.name] for entry in entries},
         gateway_image=gateway,
     )
@@ -115,7 +134,9 @@ class Mothership(httpx.BaseTransport):
             "echo": await image(self.blobs, {"/base": b"base", "/echo": bytes(range(256)) * 4096}),
             "tag": await image(self.blobs, {"/base": b"base", "/tag": extra}),
         }
-        found = plan({name: one.descriptor.digest for name, one in made.items()}, version=version)
+        gateway = await image(self.blobs, {"/base": b"base", "/gateway": b"gateway"})
+        digests = {name: one.descriptor.digest for name, one in made.items()}
+        found = plan(digests, version=version, gateway=gateway.descriptor.digest)
         kept = {found.order.entries[0].algorithm_id: {"TOKEN": SECRET}} if secrets else {}
         self.bundle = signed(
             await bundles.pack(found, SatelliteSecrets(salt="s", algorithms=kept), self.blobs), self.keys[0]
