@@ -36,6 +36,7 @@ from services.worker.builds import Builder
 from services.worker.door import Door
 from services.worker.environments import Environments
 from services.worker.folders import DOOR, Folders
+from services.worker.gpus import Gpus, offered
 from services.worker.image_jobs import ImageJobs
 from services.worker.image_maker import HERE, ImageMaker
 from services.worker.indexes import Indexes
@@ -151,7 +152,13 @@ class Worker:
         self._settings = settings
         self._bus = joined.bus
         self._worker_id = worker_id
-        self._capacity = Capacity(cpus=settings.cpus, memory_mib=settings.memory_mib, replicas=settings.max_replicas)
+        gpus = Gpus(offered(settings.gpus, settings.gpu_devices))
+        self._capacity = Capacity(
+            cpus=settings.cpus,
+            memory_mib=settings.memory_mib,
+            gpus=gpus.count,
+            replicas=settings.max_replicas,
+        )
         self._labels = _labels(settings, box, containers)
         self._steps = steps
         self._languages = tools.languages
@@ -180,6 +187,7 @@ class Worker:
             containers=containers,
             folders=folders,
             users=Users(settings.sandbox_uid, own_users=containers.own_users),
+            gpus=gpus,
             environments=environments,
             programs=programs,
             secrets=registry,
@@ -256,6 +264,5 @@ def _labels(settings: WorkerSettings, box: Sandbox, containers: ContainerManager
         "arch": platform.machine(),
         "sandbox": box.confinement.mode,
         "isolated_network": "yes" if containers.cannot_isolate is None else "no",
-        **({"gpus": settings.runtime_gpus} if settings.runtime == "docker" and settings.runtime_gpus else {}),
         **settings.labels,
     }
