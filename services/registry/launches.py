@@ -252,6 +252,14 @@ async def get(session: AsyncSession, launch_id: UUID) -> Launch:
     return _present(await session.get(Launch, launch_id), launch_id)
 
 
+async def ever(session: AsyncSession, launch_id: UUID) -> Launch:
+    """A launch, removed or not. Raises NotFound when there never was one."""
+    row = await session.get(Launch, launch_id)
+    if row is None:
+        raise NotFound(f"there is no launch {launch_id}")
+    return row
+
+
 async def locked(session: AsyncSession, launch_id: UUID) -> Launch:
     """Its row, locked until the transaction ends. Raises NotFound."""
     row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)

@@ -37,6 +37,7 @@ from services.registry.images import Images
 from services.registry.launches import Launches
 from services.registry.models import Answered, FeedEntry, FeedVersion
 from services.registry.pushes import Pushes
+from services.registry.reports import Reports
 from services.registry.repositories import Repositories
 from services.registry.satellites import Satellites
 from services.registry.secrets import Cipher, Secrets
@@ -74,6 +75,7 @@ class Registry:
     launches: Launches
     images: Images
     image_pushes: ImagePushes
+    reports: Reports
     deployer: DeployerClient
 
     @classmethod
@@ -124,6 +126,7 @@ class Registry:
             launches=Launches(audit, publisher, runtime.bus),
             images=images,
             image_pushes=ImagePushes(images, database, runtime.bus, patience),
+            reports=Reports(database, audit),
             deployer=DeployerClient(runtime.http, runtime.member),
         )
 
@@ -198,5 +201,6 @@ class Registry:
     async def _purge_records(self) -> None:
         await self.calls.purge(self.settings.keep_calls_days)
         await self.audit.purge(self.settings.keep_audit_days)
+        await self.reports.purge(self.settings.keep_usage_days)
         async with self.database.transaction() as session:
             await idempotency.purge(session, Answered, now())

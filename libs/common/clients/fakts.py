@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from libs.common.clients.base import ServiceClient
 from libs.common.contracts.identity import Account, Vouched
 from libs.common.problems import Unauthenticated
@@ -40,3 +42,13 @@ class FaktsClient(ServiceClient):
         """A compact JWS over the digest of a bundle's index (`contracts/bundles.py`). For the registry only."""
         answer = await self._ask("POST", "/internal/signatures", json={"sha256": sha256})
         return str(answer.json()["signature"])
+
+    async def report_key(self, launch_id: UUID) -> str:
+        """The mandate key with which the gateways of a launch report: the same each time.
+
+        Raises:
+            problems.Conflict: an administrator revoked it.
+            problems.Unavailable
+        """
+        answer = await self._ask("POST", "/internal/report-keys", json={"launch_id": str(launch_id)})
+        return str(answer.json()["key"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Query, Request
 from pydantic import BaseModel, Field, SecretStr
@@ -12,15 +13,21 @@ from libs.common.auth import Caller, service_only
 from libs.common.contracts.bundles import DIGEST, SIGNATURE_TYPE
 from libs.common.contracts.feeds import FeedPage
 from libs.common.contracts.identity import IDENTITY_FEED, Account, Vouched
+from libs.common.db import Session
 from libs.common.feed import MAX_WAIT
 from libs.common.problems import Forbidden
+from services.fakts import locks
 from services.fakts.context import Ctx
 from services.fakts.fields import Plain
 from services.fakts.identity import sign_in
 from services.fakts.identity.feed import account_body
 from services.fakts.identity.passwords import MAX_LENGTH
+from services.fakts.preflight import mandates
 
 router = web.router(service_only, prefix="/internal")
+
+_LAUNCHING = frozenset({"registry", "deployer"})
+"""Services that bring launches to where they run."""
 
 
 class PasswordBody(BaseModel):
@@ -36,6 +43,10 @@ class TokenBody(BaseModel):
 
 class DigestBody(BaseModel):
     sha256: str = Field(pattern=DIGEST)
+
+
+class ReportKeyBody(BaseModel):
+    launch_id: UUID
 
 
 @router.get(f"/feeds/{IDENTITY_FEED}")
@@ -55,6 +66,17 @@ async def verify_password(body: PasswordBody, request: Request, context: Ctx) ->
     user = await sign_in.with_password(context, body.username, body.password.get_secret_value(), address=address)
     async with context.database.transaction() as session:
         return await account_body(session, user)
+
+
+@router.post("/report-keys")
+async def report_key(body: ReportKeyBody, session: Session, context: Ctx, caller: Caller) -> dict[str, str]:
+    """The mandate key with which the gateways of a launch report: the same each time."""
+    if caller.name not in _LAUNCHING:
+        raise Forbidden("this route is for services that launch satellites")
+    await locks.take(session, locks.JOINING)
+    key = context.master.report_key(body.launch_id)
+    await mandates.ensure_reporter(session, body.launch_id, key, by=caller.name)
+    return {"key": key}
 
 
 @router.post("/tokens/exchange")

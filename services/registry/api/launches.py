@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from libs.common.auth import Caller, admin_only
 from libs.common.contracts.bundles import Bundle, BundleAwaited
 from libs.common.db import Session
 from libs.common.idempotency import IdempotencyKey, once
-from services.registry import launches, pages, satellite_views, satellites, views
+from services.registry import launches, pages, reports, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
 from services.registry.launches import LaunchBody, LaunchChange
@@ -205,7 +206,10 @@ async def _document(parts: Registry, session: Session, row: Launch) -> dict[str,
     satellite = await session.get_one(Satellite, row.satellite_id)
     order = await launches.newest_order(session, row.id)
     statuses = await parts.launch_statuses([row.id]) if order is not None else {}
-    return satellite_views.launch(row, satellite.name, order, statuses)
+    document = satellite_views.launch(row, satellite.name, order, statuses)
+    heard = await reports.runs(session, row.id, stale=timedelta(seconds=parts.settings.satellite_stale_seconds))
+    document["satellites"] = [satellite_views.gateway(one, stale=is_stale, newest=order) for one, is_stale in heard]
+    return document
 
 
 async def _listing(parts: Registry, session: Session, page: Page[Launch]) -> dict[str, Any]:
