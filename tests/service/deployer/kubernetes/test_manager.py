@@ -14,7 +14,7 @@ from services.deployer.kubernetes.cluster import Access, Cluster, NoNamespace, R
 from services.deployer.kubernetes.manager import KubernetesManager, NotReady
 from services.deployer.kubernetes.observed import Observation
 from services.deployer.kubernetes.satellite import Satellite, Site, Unfit
-from tests.support import satellites
+from tests.support import cluster_satellites as satellites
 from tests.support.eventually import eventually
 from tests.support.kubernetes import KubernetesDouble
 from tests.support.kubernetes.controllers import Outcome

@@ -17,7 +17,7 @@ from libs.common.contracts.launches import entry_id
 from services.deployer.kubernetes import objects, pods
 from services.deployer.kubernetes.objects import Object, Stage
 from services.deployer.kubernetes.satellite import Manifest, Satellite, Site, Tokens, Unfit
-from tests.support import satellites
+from tests.support import cluster_satellites as satellites
 
 LAUNCH = UUID(int=1)
 TOKENS = Tokens("replica-token-1", "call-secret-1")
