@@ -136,7 +136,8 @@ class Cluster:
                 found.clear()
                 query.pop("continue", None)
                 continue
-            found += [{**item, "kind": kind} for item in page["items"]]
+            said = {"apiVersion": page["apiVersion"], "kind": kind}  # which its items leave out
+            found += [{**said, **item} for item in page["items"]]
             if not (more := page["metadata"].get("continue")):
                 return found, str(page["metadata"].get("resourceVersion", ""))
             query["continue"] = more

@@ -228,12 +228,13 @@ class KubernetesDouble:
     async def _list(self, asked: Asked, user: str) -> Response:
         found = [one for one in self.store.find(asked.kind, asked.namespace, asked.labels) if _has(one, asked.fields)]
         start, most = int(asked.query.get("continue") or 0), int(asked.query.get("limit") or 0) or len(found)
-        page = [{key: value for key, value in one.items() if key not in ("kind",)} for one in found]
+        page = [{key: value for key, value in one.items() if key not in ("kind", "apiVersion")} for one in found]
         metadata: Body = {"resourceVersion": str(self.store.version)}
         if start + most < len(found):
             metadata["continue"] = str(start + most)
-        items = page[start : start + most]
-        return JSONResponse({"kind": f"{asked.kind}List", "apiVersion": "v1", "metadata": metadata, "items": items})
+        version = f"{asked.group}/v1" if asked.group else "v1"
+        said = {"kind": f"{asked.kind}List", "apiVersion": version, "metadata": metadata}
+        return JSONResponse({**said, "items": page[start : start + most]})
 
     async def _watch(self, asked: Asked, user: str) -> Response:
         since = int(asked.query.get("resourceVersion") or self.store.version)
