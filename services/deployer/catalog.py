@@ -9,7 +9,7 @@ from uuid import UUID
 from libs.common.contracts.catalog import Callability, CatalogEntry, Revision
 from libs.common.contracts.references import semantic
 from libs.common.contracts.replicas import ReplicaSpec
-from services.deployer.view import Wish
+from services.deployer.view import Room, Wish, millicpus
 
 
 class Catalog:
@@ -59,7 +59,7 @@ class Catalog:
         scaling = entry.scaling
         return Wish(
             language=revision.language,
-            memory_mib=scaling.memory_mib,
+            room=Room(slots=1, memory_mib=scaling.memory_mib, millicpus=millicpus(scaling.cpus), gpus=scaling.gpus),
             concurrency=scaling.concurrency,
             min_replicas=scaling.min_replicas if self._warm.get(entry.id) == revision_id else 0,
             max_replicas=scaling.max_replicas,
@@ -71,23 +71,7 @@ class Catalog:
         found = self._revisions.get(revision_id)
         if found is None:
             return None
-        entry, revision = found
-        return ReplicaSpec(
-            id=replica_id,
-            revision_id=revision_id,
-            algorithm_id=entry.id,
-            owner=entry.owner,
-            name=entry.name,
-            commit=revision.commit,
-            language=revision.language,
-            artifact=revision.artifact,
-            network_access=entry.network_access,
-            pipeline_enabled=entry.pipeline_enabled,
-            concurrency=entry.scaling.concurrency,
-            memory_mib=entry.scaling.memory_mib,
-            secrets_version=entry.secrets_version,
-            must_load=must_load,
-        )
+        return ReplicaSpec.of(*found, replica_id, must_load=must_load)
 
     def is_current(self, spec: Mapping[str, Any]) -> bool:
         """Is a replica of this stored spec what one that were started now would be?"""

@@ -7,16 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from libs.common import idempotency, logs
 from libs.common.blobs import Blobs
 from libs.common.clients.deployer import DeployerClient
 from libs.common.clients.fakts import FaktsClient
-from libs.common.contracts.launches import LaunchStatus
+from libs.common.contracts.bundles import Bundle, BundleAwaited
+from libs.common.contracts.identity import Principal
+from libs.common.contracts.images import ImagesOf
+from libs.common.contracts.launches import LaunchOrder, LaunchStatus
+from libs.common.contracts.satellites import SatellitePlan
 from libs.common.db import Database, now
 from libs.common.feed import FeedPublisher
 from libs.common.loops import Loop
-from libs.common.problems import Unavailable
+from libs.common.problems import Conflict, Unavailable
 from libs.common.service import Runtime
+from services.registry import bundles, launches, plans
 from services.registry.algorithms import Algorithms
 from services.registry.audit import Audit
 from services.registry.builds import BuildParts, Builds
@@ -25,6 +32,8 @@ from services.registry.catalog import Catalog
 from services.registry.compilations import Compilations
 from services.registry.git_backend import Limits
 from services.registry.git_process import Git
+from services.registry.image_pushes import ImagePushes
+from services.registry.images import Images
 from services.registry.launches import Launches
 from services.registry.models import Answered, FeedEntry, FeedVersion
 from services.registry.pushes import Pushes
@@ -35,6 +44,7 @@ from services.registry.secrets import Cipher, Secrets
 from services.registry.settings import MIB, RegistrySettings
 from services.registry.signals import Signals
 from services.registry.versions import Versions
+from services.registry.work import Patience
 
 log = logs.get(__name__)
 
@@ -63,6 +73,8 @@ class Registry:
     secrets: Secrets
     satellites: Satellites
     launches: Launches
+    images: Images
+    image_pushes: ImagePushes
     reports: Reports
     deployer: DeployerClient
 
@@ -80,6 +92,13 @@ class Registry:
         repositories = Repositories(settings.data_dir / "git", git)
         blobs = Blobs(configuration.blob_url or str((settings.data_dir / "blobs").absolute()))
         builds = Builds(BuildParts(database, repositories, blobs, runtime.bus, catalog, signals), settings)
+        patience = Patience(
+            lease=settings.image_lease_seconds,
+            attempts=settings.image_attempts,
+            timeout=settings.image_timeout_seconds,
+            pause=settings.image_retry_seconds,
+        )
+        images = Images(database, blobs, runtime.bus, patience)
         return cls(
             settings=settings,
             runtime=runtime,
@@ -105,6 +124,8 @@ class Registry:
             secrets=Secrets(Cipher(configuration.secrets_key), catalog, audit),
             satellites=Satellites(audit, runtime.directory),
             launches=Launches(audit, publisher, runtime.bus),
+            images=images,
+            image_pushes=ImagePushes(images, database, runtime.bus, patience),
             reports=Reports(database, audit),
             deployer=DeployerClient(runtime.http, runtime.member),
         )
@@ -115,6 +136,8 @@ class Registry:
             self.publisher.loop,
             self.builds.loop,
             self.pushes.loop,
+            self.images.queue.loop,
+            self.image_pushes.queue.loop,
             Loop("repositories", self.algorithms.sweep, every=600.0),
             Loop("records", self._purge_records, every=300.0),
         ]
@@ -128,6 +151,52 @@ class Registry:
         except Unavailable as fault:
             log.warning("launches_not_known", reason=fault.detail)
             return None
+
+    async def launch_plan(self, launch_id: UUID, deployment_id: UUID | None) -> SatellitePlan:
+        """The plan of one order of a launch, the newest one if no deployment is named, without images.
+
+        Raises NotFound, Conflict.
+        """
+        async with self.database.transaction() as session:
+            order = await plans.order_named(session, launch_id, deployment_id)
+            return await self._render(session, order)
+
+    async def bundle(self, launch_id: UUID, who: Principal) -> Bundle | BundleAwaited:
+        """A launch's bundle, or what is still being made of it; asking orders that.
+
+        Raises NotFound, Conflict when something that it names is gone, or an image cannot be made.
+        """
+        async with self.database.transaction() as session:
+            launch = await launches.get(session, launch_id)
+            order = await plans.of_bundle(session, launch)
+            images = await self.images.of_entries(session, order.entries)
+            plan = await self._render(session, order, images)
+            secrets = await self.secrets.carried(session, {entry.algorithm_id for entry in order.entries})
+            if images.ready:
+                version = f"version {order.satellite_version}"
+                self.audit.record(session, who, "launch.bundle", f"{launch.name} ({launch.id})", version)
+        if failed := images.failed:
+            raise Conflict(f"the bundle cannot be made: {'; '.join(failed)}")
+        if not images.ready:
+            return BundleAwaited(waiting=tuple(images.waiting))
+        packed = await bundles.pack(plan, secrets, self.blobs)
+        signature = await self.fakts.sign_bundle(packed.sha256)
+        return Bundle(index=packed.index, signature=signature, files=packed.files)
+
+    async def _render(
+        self, session: AsyncSession, order: LaunchOrder, images: ImagesOf | None = None
+    ) -> SatellitePlan:
+        if not self.runtime.identity.complete:
+            raise Unavailable("accounts and keys are not known here yet; ask again")
+        made = {UUID(key): one.digest for key, one in images.images.items() if one.digest} if images else {}
+        return await plans.render(
+            session,
+            order,
+            self.runtime.directory,
+            images=made,
+            gateway_image=images.gateway.digest if images and images.gateway else None,
+            mothership=self.runtime.member.configuration.public_url,
+        )
 
     async def _purge_records(self) -> None:
         await self.calls.purge(self.settings.keep_calls_days)

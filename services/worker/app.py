@@ -6,18 +6,27 @@ import asyncio
 import itertools
 import os
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version as package_version
 from uuid import uuid4
 
+import httpx
 from fastapi import FastAPI
 
 from libs.common import logs, web
 from libs.common.bus import Bus
 from libs.common.clients.deployer import DeployerClient
 from libs.common.clients.registry import RegistryClient
-from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested, OrdersChanged, worker_queue
+from libs.common.contracts.jobs import (
+    BUILD_QUEUE,
+    BuildRequested,
+    ImagePushRequested,
+    ImageRequested,
+    OrdersChanged,
+    image_queue,
+    worker_queue,
+)
 from libs.common.contracts.replicas import Capacity, WorkerReport
 from libs.common.loops import running
 from libs.common.service import Runtime, runtime
@@ -27,6 +36,9 @@ from services.worker.builds import Builder
 from services.worker.door import Door
 from services.worker.environments import Environments
 from services.worker.folders import DOOR, Folders
+from services.worker.gpus import Gpus, offered
+from services.worker.image_jobs import ImageJobs
+from services.worker.image_maker import HERE, ImageMaker
 from services.worker.indexes import Indexes
 from services.worker.node_packages import NodePackages
 from services.worker.programs import Programs
@@ -43,6 +55,8 @@ from services.worker.users import Users
 log = logs.get(__name__)
 
 REQUIRES = ("registry", "deployer", "gateway")
+REGISTRY_SECONDS = 60.0
+"""For each step of what is asked of a container registry, which may take its time over a large blob."""
 
 
 def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
@@ -72,6 +86,7 @@ def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
                 runtime(
                     app, settings, name="worker", requires=REQUIRES, bus=bus, instance_id=folders.worker_id()
                 ) as joined,
+                httpx.AsyncClient(timeout=REGISTRY_SECONDS) as registries,
             ):
                 worker = await asyncio.to_thread(
                     Worker,
@@ -82,6 +97,7 @@ def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
                     box=box,
                     containers=containers,
                     joined=joined,
+                    registries=registries,
                 )
                 app.state.replicas = worker.replicas
                 app.state.checks["deployer"] = worker.agent.check
@@ -104,7 +120,12 @@ class Worker:
         box: Sandbox,
         containers: ContainerManager,
         joined: Runtime,
+        registries: httpx.AsyncClient,
     ) -> None:
+        """
+        Args:
+            registries: carries what is asked of container registries.
+        """
         worker_id = joined.member.instance_id
         registry = RegistryClient(joined.http, joined.member)
         builders = Users(settings.sandbox_uid, own_users=box.confinement.own_users)
@@ -126,11 +147,18 @@ class Worker:
             budget_mib=settings.cache_mib,
         )
         passed = {name: os.environ[name] for name in settings.pass_environment if name in os.environ}
-        programs = Programs(folders.copy_runner(), tools, passed)
+        runner = folders.copy_runner()
+        programs = Programs(runner, tools, passed)
         self._settings = settings
         self._bus = joined.bus
         self._worker_id = worker_id
-        self._capacity = Capacity(cpus=settings.cpus, memory_mib=settings.memory_mib, replicas=settings.max_replicas)
+        gpus = Gpus(offered(settings.gpus, settings.gpu_devices))
+        self._capacity = Capacity(
+            cpus=settings.cpus,
+            memory_mib=settings.memory_mib,
+            gpus=gpus.count,
+            replicas=settings.max_replicas,
+        )
         self._labels = _labels(settings, box, containers)
         self._steps = steps
         self._languages = tools.languages
@@ -145,6 +173,10 @@ class Worker:
             python=python,
             node=node,
         )
+        maker = ImageMaker(
+            settings, registries, tools=tools, environments=environments, runner=runner, work=folders.work
+        )
+        self._images = ImageJobs(registry, worker_id, maker)
         self.agent = Agent(
             DeployerClient(joined.http, joined.member),
             worker_id,
@@ -155,9 +187,10 @@ class Worker:
             containers=containers,
             folders=folders,
             users=Users(settings.sandbox_uid, own_users=containers.own_users),
+            gpus=gpus,
             environments=environments,
             programs=programs,
-            registry=registry,
+            secrets=registry,
             door=self._door,
             gateways=lambda: joined.member.urls("gateway"),
             limits=limits,
@@ -197,6 +230,11 @@ class Worker:
             )
             await stack.enter_async_context(builds)
             stack.push_async_callback(self._builder.abandon)
+        if self._settings.make_images:
+            accepts: Sequence[type[ImageRequested | ImagePushRequested]] = (ImageRequested, ImagePushRequested)
+            images = self._bus.consume(image_queue(str(HERE)), self._images.handle, accepts=accepts)
+            await stack.enter_async_context(images)
+            stack.push_async_callback(self._images.abandon)
 
     async def _end(self) -> None:
         """While the deployer is still told, so that gateways send nothing more here."""
@@ -226,6 +264,5 @@ def _labels(settings: WorkerSettings, box: Sandbox, containers: ContainerManager
         "arch": platform.machine(),
         "sandbox": box.confinement.mode,
         "isolated_network": "yes" if containers.cannot_isolate is None else "no",
-        **({"gpus": settings.runtime_gpus} if settings.runtime == "docker" and settings.runtime_gpus else {}),
         **settings.labels,
     }

@@ -8,22 +8,24 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
+from uuid import UUID
 
 from libs.common import logs, problems
-from libs.common.clients.registry import RegistryClient
-from libs.common.contracts.catalog import NetworkAccess
+from libs.common.contracts.catalog import Artifact, Language, NetworkAccess
 from libs.common.contracts.replicas import Address, ReplicaSpec, ReplicaState
 from libs.common.hosts import host_id
 from services.worker.door import Door
-from services.worker.environments import BlobDamaged, Environments, LanguageMissing, Prepared
+from services.worker.environments import BlobDamaged, LanguageMissing, Prepared
 from services.worker.folders import Folders
+from services.worker.gpus import Gpus
 from services.worker.handles import Handle
 from services.worker.programs import Programs
 from services.worker.python_packages import RequirementsFailed
 from services.worker.replica_folder import ReplicaFolder
 from services.worker.runtimes.protocol import Container, ContainerManager, NotStarted
 from services.worker.sandbox import Limits
+from services.worker.steps import Say
 from services.worker.trees import BadArchive
 from services.worker.users import NoUserLeft, Users
 
@@ -47,6 +49,24 @@ class Listening:
     """Host under which gateways reach it."""
 
 
+class Preparations(Protocol):
+    """Who lays out what replicas run, by artifact. See `Environments`."""
+
+    async def prepare(
+        self, artifact: Artifact, language: Language, owner: str, *, user: str, say: Say
+    ) -> Prepared: ...
+
+    def release(self, prepared: Prepared, user: str) -> None: ...
+
+    def keep(self, prepared: Prepared, user: str) -> None: ...
+
+
+class SecretsSource(Protocol):
+    """Who knows the secrets of algorithms."""
+
+    async def environment(self, revision_id: UUID) -> dict[str, str]: ...
+
+
 @dataclass(frozen=True)
 class ReplicaHost:
     """What all replicas of a worker share."""
@@ -54,9 +74,10 @@ class ReplicaHost:
     containers: ContainerManager
     folders: Folders
     users: Users
-    environments: Environments
+    gpus: Gpus
+    environments: Preparations
     programs: Programs
-    registry: RegistryClient
+    secrets: SecretsSource
     door: Door
     gateways: Callable[[], Sequence[str]]
     limits: Limits
@@ -81,7 +102,12 @@ async def prepare(host: ReplicaHost, spec: ReplicaSpec, folder: ReplicaFolder) -
 
 
 async def launch(
-    host: ReplicaHost, spec: ReplicaSpec, folder: ReplicaFolder, prepared: Prepared, uid: int | None
+    host: ReplicaHost,
+    spec: ReplicaSpec,
+    folder: ReplicaFolder,
+    prepared: Prepared,
+    uid: int | None,
+    gpus: tuple[int, ...],
 ) -> Handle:
     """Start the runner. Raises ReplicaFailed."""
     isolated = spec.network_access is NetworkAccess.ISOLATED
@@ -92,7 +118,7 @@ async def launch(
         )
     environment = await _secrets(host, spec)
     try:
-        container, handle = _laid_out(host, spec, folder, prepared, uid, environment, isolated=isolated)
+        container, handle = _laid_out(host, spec, folder, prepared, uid, gpus, environment, isolated=isolated)
         await host.containers.ensure(container)
     except (OSError, NotStarted, LanguageMissing) as error:
         raise ReplicaFailed(f"the replica could not be started: {error}") from error
@@ -105,6 +131,7 @@ def _laid_out(
     folder: ReplicaFolder,
     prepared: Prepared,
     uid: int | None,
+    gpus: tuple[int, ...],
     environment: dict[str, str],
     *,
     isolated: bool,
@@ -142,12 +169,15 @@ def _laid_out(
         writable=[folder.own],
         uid=uid,
         limits=Limits(spec.memory_mib, host.limits.processes, host.limits.open_files, host.limits.file_mib),
+        cpus=spec.cpus or None,
+        gpus=gpus,
         isolated=isolated,
         listening=listening,
     )
     handle = Handle(
         spec=spec,
         uid=uid,
+        gpus=gpus,
         state=ReplicaState.STARTING,
         since=datetime.now(UTC),
         address=address,
@@ -164,7 +194,7 @@ async def _secrets(host: ReplicaHost, spec: ReplicaSpec) -> dict[str, str]:
         return {}
     for attempt in range(1, _SECRETS_ATTEMPTS + 1):
         try:
-            return await host.registry.environment(spec.revision_id)
+            return await host.secrets.environment(spec.revision_id)
         except problems.Unavailable as error:
             if attempt == _SECRETS_ATTEMPTS:
                 raise ReplicaFailed("its secrets cannot be fetched: the registry does not answer") from error

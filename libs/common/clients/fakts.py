@@ -38,6 +38,11 @@ class FaktsClient(ServiceClient):
         answer = await self._ask("POST", "/internal/tokens/exchange", json={"token": token})
         return Vouched.model_validate_json(answer.content)
 
+    async def sign_bundle(self, sha256: str) -> str:
+        """A compact JWS over the digest of a bundle's index (`contracts/bundles.py`). For the registry only."""
+        answer = await self._ask("POST", "/internal/signatures", json={"sha256": sha256})
+        return str(answer.json()["signature"])
+
     async def report_key(self, launch_id: UUID) -> str:
         """The mandate key with which the gateways of a launch report: the same each time.
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from libs.common import web
 from libs.common.auth import Caller, service_only
+from libs.common.contracts.bundles import DIGEST, SIGNATURE_TYPE
 from libs.common.contracts.feeds import FeedPage
 from libs.common.contracts.identity import IDENTITY_FEED, Account, Vouched
 from libs.common.db import Session
@@ -38,6 +39,10 @@ class PasswordBody(BaseModel):
 
 class TokenBody(BaseModel):
     token: SecretStr = Field(max_length=16 * 1024)
+
+
+class DigestBody(BaseModel):
+    sha256: str = Field(pattern=DIGEST)
 
 
 class ReportKeyBody(BaseModel):
@@ -78,3 +83,12 @@ async def report_key(body: ReportKeyBody, session: Session, context: Ctx, caller
 async def exchange_token(body: TokenBody, context: Ctx) -> Vouched:
     """For whom a trusted issuer's token is."""
     return await context.foreign.vouch(body.token.get_secret_value())
+
+
+@router.post("/signatures")
+async def sign_bundle(body: DigestBody, context: Ctx, caller: Caller) -> dict[str, str]:
+    """Sign the digest of a bundle's index."""
+    if caller.name != "registry":
+        raise Forbidden("only the registry makes bundles")
+    async with context.database.transaction() as session:
+        return {"signature": await context.keys.sign_digest(session, body.sha256, kind=SIGNATURE_TYPE)}

@@ -18,12 +18,12 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import ClientDisconnect
 
-from libs.common import logs, web
+from libs.common import logs, ranges, web
 from libs.common.auth import public
 from libs.common.blobs import BlobMissing, StoreFailed
-from libs.common.problems import Invalid, NotFound, Problem, Unavailable
+from libs.common.problems import Invalid, NotFound, Problem, RangeNotSatisfiable, Unavailable
 from services.gateway.bodies import arriving
-from services.gateway.data import acl, collections, files, listing, paths, ranges
+from services.gateway.data import acl, collections, files, listing, paths
 from services.gateway.data.asked import Asked
 from services.gateway.data.media import answer_type
 from services.gateway.models import File
@@ -48,10 +48,6 @@ class NotOffered(Problem):
 
 class MethodNotAllowed(Problem):
     status, title, code = 405, "Method not allowed", 6001
-
-
-class RangeNotSatisfiable(Problem):
-    status, title, code = 416, "Range not satisfiable", 6001
 
 
 def _platform(request: Request) -> Platform:

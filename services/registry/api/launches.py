@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from libs.common import web
 from libs.common.auth import Caller, admin_only
+from libs.common.contracts.bundles import Bundle, BundleAwaited
 from libs.common.db import Session
 from libs.common.idempotency import IdempotencyKey, once
 from services.registry import launches, pages, reports, satellite_views, satellites, views
@@ -161,6 +162,18 @@ async def promote(
         asked,
         lambda: parts.launches.promote(session, launch_id, asked.to, who),
     )
+
+
+@routes.get(f"{LAUNCH}/bundle", responses={202: {"model": BundleAwaited}})
+async def get_bundle(launch_id: UUID, who: Caller, parts: Parts, response: Response) -> Bundle | BundleAwaited:
+    """The launch's configured version, to be carried away, with the secrets of its algorithms. Blobs of its images:
+    `/admin/v1/images/blobs`. Status 202 while something of it is being made: ask again."""
+    found = await parts.bundle(launch_id, who)
+    response.headers["cache-control"] = "no-store"
+    if isinstance(found, BundleAwaited):
+        response.status_code = 202
+        response.headers["retry-after"] = "2"
+    return found
 
 
 @routes.post(f"{LAUNCH}/pause")
