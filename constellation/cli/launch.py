@@ -248,7 +248,7 @@ def _running(status: dict[str, Any]) -> str:
 
 def _gateway(one: dict[str, Any]) -> str:
     """What a gateway apart from the platform reported."""
-    said = f"version {one['satellite_version']}{'' if one['is_newest'] else ' (not what was ordered last)'}"
+    said = f"version {one['satellite_version']}{'' if one['up_to_date'] else ' (another one should run)'}"
     said += f", {one['ready']} of {one['desired']} ready, heard of {one['last_heard']}"
     lacking = "; ".join(f"{entry['vanity_url']}: {entry['reason']}" for entry in one["entries"] if entry["reason"])
     return f"{'silent, ' if one['stale'] else ''}{said}{f' ({lacking})' if lacking else ''}"
