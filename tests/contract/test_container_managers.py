@@ -157,8 +157,8 @@ async def test_something_runs_once_however_often_it_is_asked_for(ground: Ground)
     await manager.ensure(spec)
     assert set(await manager.list()) == {key}
     assert ground.runs(await manager.inspect(key))
-    await manager.stop(key, patience=ground.patience)
-    await manager.stop(key, patience=ground.patience)
+    await manager.stop(key, patience=3.0)
+    await manager.stop(key, patience=3.0)
     assert await manager.inspect(key) is None
     assert not await manager.list()
 
@@ -201,9 +201,7 @@ async def test_strays_are_found_by_their_mark_and_ended(ground: Ground) -> None:
 async def test_what_cannot_run_says_why(ground: Ground) -> None:
     manager = await ground.manager()
     spec, key = await ground.broken()
-    assert "it cannot" in await ground.why(manager, spec, key) or ground.patience > 60, (
-        "a cluster has words of its own"
-    )
+    assert "cannot" in await ground.why(manager, spec, key)
     await manager.stop(key, patience=0.1)
     assert not await manager.list()
 
