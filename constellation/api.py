@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 from constellation import push
+from constellation.bundles import BundlesApi
 from constellation.data import Data
 from constellation.launches import LaunchesApi
 from constellation.push import Pushed, PushFailed, Remote
@@ -33,7 +34,7 @@ _LOOK_SECONDS = 0.3
 _NO_BUILD, NOTHING_NEW = 1010, 1007
 
 
-class Api(LaunchesApi):
+class Api(LaunchesApi, BundlesApi):
     """Acts for one API key or login. Use it as a context, or close it.
 
     Every method raises ApiError.

@@ -76,6 +76,14 @@ class LaunchesApi:
         """Who ordered what of a launch, newest first."""
         return self._rest.pages(f"{_launch(launch_id)}/orders")
 
+    def launch_usage(self, launch_id: str) -> Document:
+        """What was called at a launch apart from the platform, in the last seven days."""
+        return self._rest.get(f"{_launch(launch_id)}/usage")
+
+    def launch_errors(self, launch_id: str) -> Iterator[Document]:
+        """Calls that failed at a launch apart from the platform, newest first."""
+        return self._rest.pages("/admin/v1/calls", {"launch_id": launch_id, "errors": "true"})
+
     def deployment(self, deployment_id: str) -> Document:
         return self._rest.get(path("admin", "v1", "deployments", deployment_id))
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.bus import Bus
-from libs.common.contracts import launches as contract
 from libs.common.contracts.builds import BuildState
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.jobs import DEPLOY_QUEUE, LaunchChanged
@@ -26,20 +25,17 @@ from libs.common.contracts.launches import (
     BundleTarget,
     KeySet,
     LaunchEntry,
-    LaunchOrder,
     OrderAction,
-    Target,
 )
 from libs.common.db import after_commit, now
 from libs.common.feed import FeedPublisher
 from libs.common.problems import Conflict, NotFound, Unprocessable
-from services.registry import satellite_entries, satellites
+from services.registry import plans, satellite_entries, satellites
 from services.registry.audit import Audit
 from services.registry.models import AcceptedKeys, Build, Launch, Order, Satellite, SatelliteVersion
 from services.registry.pages import Page, Paging
 
 MAX_DESCRIPTION = 10_000
-_TARGET: TypeAdapter[contract.Target] = TypeAdapter(Target)
 
 
 class LaunchBody(BaseModel):
@@ -240,28 +236,11 @@ class Launches:
 
     async def _tell(self, session: AsyncSession, row: Launch, order: Order) -> None:
         """Publish the launch's newest order. The last thing that a transaction does."""
-        satellite = await session.get_one(Satellite, row.satellite_id)
-        version = await session.get_one(SatelliteVersion, (satellite.id, order.satellite_version))
-        keys = await session.get_one(AcceptedKeys, version.keys)
-        said = LaunchOrder(
-            deployment_id=order.deployment_id,
-            launch_id=row.id,
-            number=order.number,
-            action=order.action,
-            satellite_id=satellite.id,
-            satellite=satellite.name,
-            satellite_version=order.satellite_version,
-            name=row.name,
-            entries=tuple(LaunchEntry.model_validate(one) for one in version.entries),
-            keys=version.keys,
-            target=_TARGET.validate_python(order.target),
-            paused=order.paused,
-            by=order.by,
-            at=order.at,
-        )
+        said = await plans.of_order(session, row, order)
+        keys = await session.get_one(AcceptedKeys, said.keys)
         await session.flush()
         key_set = KeySet(keys=keys.keys).model_dump(mode="json")
-        await self._publisher.publish(session, LAUNCHES_FEED, f"{KEYS_PREFIX}{version.keys}", key_set)
+        await self._publisher.publish(session, LAUNCHES_FEED, f"{KEYS_PREFIX}{said.keys}", key_set)
         key = f"{LAUNCH_PREFIX}{row.id}"
         await self._publisher.publish(session, LAUNCHES_FEED, key, said.model_dump(mode="json"))
         job = LaunchChanged(launch_id=row.id, deployment_id=order.deployment_id)
@@ -271,6 +250,14 @@ class Launches:
 async def get(session: AsyncSession, launch_id: UUID) -> Launch:
     """Raises NotFound."""
     return _present(await session.get(Launch, launch_id), launch_id)
+
+
+async def ever(session: AsyncSession, launch_id: UUID) -> Launch:
+    """A launch, removed or not. Raises NotFound when there never was one."""
+    row = await session.get(Launch, launch_id)
+    if row is None:
+        raise NotFound(f"there is no launch {launch_id}")
+    return row
 
 
 async def locked(session: AsyncSession, launch_id: UUID) -> Launch:
@@ -382,7 +369,7 @@ async def _check_built(session: AsyncSession, satellite: Satellite, number: int)
 def _target(document: dict[str, Any]) -> dict[str, Any]:
     """Raises Unprocessable that names the member."""
     try:
-        known = dict(_TARGET.validate_python(document).model_dump(mode="json"))
+        known = dict(plans.TARGET.validate_python(document).model_dump(mode="json"))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         said = "; ".join(f"target.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in faults)

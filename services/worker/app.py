@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version as package_version
 from uuid import uuid4
 
+import httpx
 from fastapi import FastAPI
 
 from libs.common import logs, web
@@ -54,6 +55,8 @@ from services.worker.users import Users
 log = logs.get(__name__)
 
 REQUIRES = ("registry", "deployer", "gateway")
+REGISTRY_SECONDS = 60.0
+"""For each step of what is asked of a container registry, which may take its time over a large blob."""
 
 
 def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
@@ -83,6 +86,7 @@ def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
                 runtime(
                     app, settings, name="worker", requires=REQUIRES, bus=bus, instance_id=folders.worker_id()
                 ) as joined,
+                httpx.AsyncClient(timeout=REGISTRY_SECONDS) as registries,
             ):
                 worker = await asyncio.to_thread(
                     Worker,
@@ -93,6 +97,7 @@ def create_app(settings: WorkerSettings, *, bus: Bus | None = None) -> FastAPI:
                     box=box,
                     containers=containers,
                     joined=joined,
+                    registries=registries,
                 )
                 app.state.replicas = worker.replicas
                 app.state.checks["deployer"] = worker.agent.check
@@ -115,7 +120,12 @@ class Worker:
         box: Sandbox,
         containers: ContainerManager,
         joined: Runtime,
+        registries: httpx.AsyncClient,
     ) -> None:
+        """
+        Args:
+            registries: carries what is asked of container registries.
+        """
         worker_id = joined.member.instance_id
         registry = RegistryClient(joined.http, joined.member)
         builders = Users(settings.sandbox_uid, own_users=box.confinement.own_users)
@@ -164,7 +174,7 @@ class Worker:
             node=node,
         )
         maker = ImageMaker(
-            settings, joined.http, tools=tools, environments=environments, runner=runner, work=folders.work
+            settings, registries, tools=tools, environments=environments, runner=runner, work=folders.work
         )
         self._images = ImageJobs(registry, worker_id, maker)
         self.agent = Agent(
@@ -180,7 +190,7 @@ class Worker:
             gpus=gpus,
             environments=environments,
             programs=programs,
-            registry=registry,
+            secrets=registry,
             door=self._door,
             gateways=lambda: joined.member.urls("gateway"),
             limits=limits,

@@ -77,7 +77,7 @@ class ImageJobs:
                 keeping.result()
             result = doing.result()
             await self._finish(spec, result)
-        except (LeaseLost, problems.Problem, TimeoutError) as lost:
+        except (LeaseLost, TimeoutError) as lost:
             log.warning("image_work_given_up", what=what, id=str(spec.id), reason=str(lost))
             return
         finally:
@@ -99,13 +99,13 @@ class ImageJobs:
                 log.info("image_lease_not_renewed", reason=error.detail)
 
     async def _done(self, spec: ImageSpec | PushSpec) -> ImageResult:
-        """How it ended. Raises problems.Problem that another attempt may not meet."""
+        """How it ended. Waits while no registry service answers."""
         result = ImageResult(lease_token=spec.lease_token)
         try:
             async with asyncio.timeout(spec.timeout_seconds):
                 if isinstance(spec, PushSpec):
-                    return result.model_copy(update={"digest": await self._push(spec)})
-                digest, base = await self._make(spec)
+                    return result.model_copy(update={"digest": await _patiently(lambda: self._push(spec))})
+                digest, base = await _patiently(lambda: self._make(spec))
                 return result.model_copy(update={"digest": digest, "base": base})
         except TimeoutError:
             reason = f"it did not end within {spec.timeout_seconds / 60:g} minutes"
@@ -115,8 +115,8 @@ class ImageJobs:
             reason = (
                 f"a layer is too large: {refused.detail}; raise CONSTELLATION_BLOB_LIMIT_MIB of the registry service"
             )
-        except problems.Problem:
-            raise
+        except problems.Problem as refused:
+            reason = refused.detail
         except Exception as fault:
             log.exception("image_fault", id=str(spec.id))
             reason = f"the worker could not carry it out: {type(fault).__name__}: {fault}"
@@ -188,20 +188,18 @@ class FromPlatform:
         return Image.read(manifest, await self._document(Manifest.decode(manifest).config.digest))
 
     async def fetch(self, descriptor: Descriptor, file: Path) -> None:
-        await _patiently(lambda: download(self.registry.read_blob, _name(descriptor.digest), file))
+        await download(self.registry.read_blob, _name(descriptor.digest), file)
 
     def repository_at(self, registry: Registry) -> str | None:  # noqa: ARG002 - it is in none
         return None
 
     async def _document(self, digest: str) -> bytes:
-        async def read() -> bytes:
-            return b"".join([chunk async for chunk in self.registry.read_blob(_name(digest))])
-
-        return check(await _patiently(read), digest, "the platform's blob store")
+        content = b"".join([chunk async for chunk in self.registry.read_blob(_name(digest))])
+        return check(content, digest, "the platform's blob store")
 
 
 async def _patiently(what: Callable[[], Awaitable[T]]) -> T:
-    """Ask again while no registry service answers; that the lease is lost, or the time, ends it otherwise."""
+    """Do it again while no registry service answers. That the lease is lost, or the time over, ends it otherwise."""
     while True:
         try:
             return await what()

@@ -32,14 +32,12 @@ from libs.common.oci.problems import NotInRegistry, RegistryUnreachable, Unautho
 from libs.common.oci.registry import Registry
 from libs.common.oci.transfer import FromLayout, FromRegistry, push, save
 from libs.common.oci.uploads import mount, push_blob
-from tests.support.docker_registry import DockerRegistry
+from tests.support.docker_registry import BCRYPT, PASSWORD, DockerRegistry
 from tests.support.ports import free_ports
 from tests.support.token_service import TokenService
 
 AMD64 = Platform(architecture="amd64")
 CHUNK = 1 << 20
-_PASSWORD = "correct horse"
-_BCRYPT = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"
 
 
 @pytest.fixture(scope="module")
@@ -241,13 +239,13 @@ async def test_images_go_up_and_come_down_as_they_are(
 
 
 async def test_a_registry_with_passwords(http: httpx.AsyncClient, wire: Wire, tmp_path: Path) -> None:
-    (tmp_path / "users").write_text(f"tester:{_BCRYPT}\n")
+    (tmp_path / "users").write_text(f"tester:{BCRYPT}\n")
     auth = {"htpasswd": {"realm": "tests", "path": str(tmp_path / "users")}}
     descriptor, file = a_blob(tmp_path / "blob", 1000)
     with DockerRegistry(tmp_path / "registry", auth=auth) as server:
         reference = references.parse(f"{server.host}/a/b:1")
         config = tmp_path / "config.json"
-        packed = base64.b64encode(f"tester:{_PASSWORD}".encode()).decode()
+        packed = base64.b64encode(f"tester:{PASSWORD}".encode()).decode()
         config.write_text(json.dumps({"auths": {server.host: {"auth": packed}}}))
         credentials = from_docker_config(config, reference.registry)
         await push_blob(Registry(http, reference, credentials=credentials, plain_http=True), "a/b", descriptor, file)
@@ -264,11 +262,11 @@ async def test_a_registry_with_passwords(http: httpx.AsyncClient, wire: Wire, tm
 async def test_a_registry_with_a_token_service(http: httpx.AsyncClient, wire: Wire, tmp_path: Path) -> None:
     descriptor, file = a_blob(tmp_path / "blob", 1000)
     with (
-        TokenService(tmp_path, users={"tester": _PASSWORD}) as service,
+        TokenService(tmp_path, users={"tester": PASSWORD}) as service,
         DockerRegistry(tmp_path / "registry", auth=service.auth) as server,
     ):
         reference = references.parse(f"{server.host}/a/b:1")
-        credentials = Credentials("tester", _PASSWORD)
+        credentials = Credentials("tester", PASSWORD)
         registry = Registry(http, reference, credentials=credentials, plain_http=True)
         await push_blob(registry, "a/b", descriptor, file)
         assert await mount(registry, "a/c", descriptor.digest, "a/b")
@@ -281,5 +279,5 @@ async def test_a_registry_with_a_token_service(http: httpx.AsyncClient, wire: Wi
         anonymous = Registry(http, reference, plain_http=True)
         with pytest.raises(Unauthorized, match=r"gives no token for repository:a/b:pull: .* 401"):
             await anonymous.has_blob("a/b", descriptor.digest)
-        refresh = Registry(http, reference, credentials=Credentials("", identity_token=_PASSWORD), plain_http=True)
+        refresh = Registry(http, reference, credentials=Credentials("", identity_token=PASSWORD), plain_http=True)
         assert await refresh.has_blob("a/b", descriptor.digest)

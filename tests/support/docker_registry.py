@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 import urllib.error
@@ -17,6 +18,9 @@ from tests.support.ports import free_ports
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
+PASSWORD = "correct horse"
+BCRYPT = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"
+"""The same as files of users hold it."""
 _PROGRAM = "/usr/bin/docker-registry"
 
 
@@ -74,6 +78,15 @@ class DockerRegistry:
         if process is not None:
             process.kill()
             process.wait(STOP_SECONDS)
+
+    def freeze(self) -> None:
+        """It takes connections and answers nothing, until `thaw`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def log(self) -> str:
         return (self._directory / "log").read_text(errors="replace")

@@ -17,6 +17,7 @@ from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.feeds import FeedPage
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.launches import LAUNCHES_FEED
+from libs.common.contracts.satellites import SatellitePlan
 from libs.common.db import Session
 from libs.common.problems import Forbidden, Invalid, NotFound, Unavailable
 from services.registry.api.requests import Parts
@@ -75,6 +76,12 @@ async def get_environment(
     response.headers["cache-control"] = "no-store"
     version, variables = await parts.secrets.environment(session, revision_id)
     return {"secrets_version": version, "variables": variables}
+
+
+@routes.get("/internal/launches/{launch_id}/plan")
+async def get_plan(launch_id: UUID, parts: Parts, deployment_id: UUID | None = None) -> SatellitePlan:
+    """What a launch was last ordered to run, or by the order of that deployment."""
+    return await parts.launch_plan(launch_id, deployment_id)
 
 
 @routes.get(BLOB)

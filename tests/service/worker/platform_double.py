@@ -31,7 +31,16 @@ from libs.common.bus import MemoryBus
 from libs.common.contracts.builds import BuildLog, BuildResult, BuildSpec
 from libs.common.contracts.catalog import Artifact, CatalogEntry, Language
 from libs.common.contracts.feeds import FeedChange, FeedPage
-from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested, OrdersChanged, worker_queue
+from libs.common.contracts.images import ImageClaim, ImageResult, ImageSpec, ImageSubject, Lease, PushSpec
+from libs.common.contracts.jobs import (
+    BUILD_QUEUE,
+    BuildRequested,
+    ImagePushRequested,
+    ImageRequested,
+    OrdersChanged,
+    image_queue,
+    worker_queue,
+)
 from libs.common.contracts.replicas import (
     ReplicaOrder,
     ReplicaReport,
@@ -41,6 +50,7 @@ from libs.common.contracts.replicas import (
     WorkerReport,
 )
 from services.worker.app import create_app
+from services.worker.image_maker import HERE
 from services.worker.settings import WorkerSettings
 from tests.support.eventually import eventually
 from tests.support.fakts_double import FaktsDouble
@@ -78,6 +88,17 @@ class Build:
 
 
 @dataclass
+class ImageWork:
+    """One image to make, or to push, as the registry has it."""
+
+    spec: ImageSpec | PushSpec
+    claims: list[ImageClaim] = field(default_factory=list)
+    renewals: int = 0
+    result: ImageResult | None = None
+    lost: bool = False
+
+
+@dataclass
 class Running:
     """A worker that is served."""
 
@@ -98,11 +119,15 @@ class Platform:
     bus: MemoryBus = field(default_factory=MemoryBus)
     blobs: dict[str, bytes] = field(default_factory=dict)
     builds: dict[UUID, Build] = field(default_factory=dict)
+    image_work: dict[UUID, ImageWork] = field(default_factory=dict)
     catalog: list[CatalogEntry] = field(default_factory=list)
     secrets: dict[UUID, dict[str, str]] = field(default_factory=dict)
     orders: dict[UUID, ReplicaOrder] = field(default_factory=dict)
     reports: list[WorkerReport] = field(default_factory=list)
     blob_reads: list[str] = field(default_factory=list)
+    blob_writes: list[str] = field(default_factory=list)
+    refused: int = 0
+    """Questions about blobs while the registry was away."""
     chained: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     """Path, headers and body of every request to the gateway."""
     gateway_answers: asyncio.Event = field(default_factory=asyncio.Event)
@@ -203,6 +228,41 @@ class Platform:
         await eventually(lambda: build.result, timeout)
         return build
 
+    # Images
+
+    async def image(self, subject: ImageSubject | None, **members: Any) -> ImageWork:
+        """An image that workers are told of."""
+        spec = ImageSpec(
+            **{
+                "id": uuid4(),
+                "subject": subject,
+                "lease_token": uuid4().hex,
+                "lease_seconds": 2.0,
+                "timeout_seconds": 240.0,
+                **members,
+            }
+        )
+        work = self.image_work[spec.id] = ImageWork(spec)
+        await self.bus.send(image_queue(str(HERE)), ImageRequested(image_id=spec.id))
+        return work
+
+    async def push(self, digest: str, reference: str, **members: Any) -> ImageWork:
+        """A push that workers are told of."""
+        spec = PushSpec(
+            **{
+                "id": uuid4(),
+                "digest": digest,
+                "reference": reference,
+                "lease_token": uuid4().hex,
+                "lease_seconds": 2.0,
+                "timeout_seconds": 240.0,
+                **members,
+            }
+        )
+        work = self.image_work[spec.id] = ImageWork(spec)
+        await self.bus.send(image_queue(str(HERE)), ImagePushRequested(push_id=spec.id))
+        return work
+
     # Replicas
 
     def order(self, artifact: Artifact, *, name: str, language: Language = Language.PYTHON, **members: Any) -> UUID:
@@ -263,6 +323,15 @@ class Platform:
                 Route("/internal/builds/{id}/log", self._log, methods=["POST"]),
                 Route("/internal/builds/{id}/result", self._result, methods=["POST"]),
                 Route("/internal/feeds/catalog", self._catalog),
+                *(
+                    Route(f"/internal/{what}/{{id}}/{step}", answer, methods=["POST"])
+                    for what in ("images", "image-pushes")
+                    for step, answer in (
+                        ("claim", self._claim_image),
+                        ("lease", self._renew_image),
+                        ("result", self._finish_image),
+                    )
+                ),
                 Route("/internal/blobs/{digest}", self._blob, methods=["GET", "PUT"]),
                 Route("/internal/revisions/{id}/environment", self._environment),
                 Route("/internal/workers/{id}/report", self._report, methods=["POST"]),
@@ -318,15 +387,45 @@ class Platform:
         build.result = result
         return Response(status_code=204)
 
+    async def _claim_image(self, request: Request) -> Response:
+        if not self.registry_is_up:
+            return _problem(503, "away")
+        work = self.image_work[UUID(request.path_params["id"])]
+        if work.claims:
+            return _problem(409, "it is taken")
+        work.claims.append(ImageClaim.model_validate_json(await request.body()))
+        return JSONResponse(work.spec.model_dump(mode="json"))
+
+    async def _renew_image(self, request: Request) -> Response:
+        work = self.image_work[UUID(request.path_params["id"])]
+        if work.lost or Lease.model_validate_json(await request.body()).lease_token != work.spec.lease_token:
+            return _problem(409, "the lease is lost")
+        work.renewals += 1
+        return Response(status_code=204)
+
+    async def _finish_image(self, request: Request) -> Response:
+        if not self.registry_is_up:
+            return _problem(503, "away")
+        work = self.image_work[UUID(request.path_params["id"])]
+        result = ImageResult.model_validate_json(await request.body())
+        if work.lost or result.lease_token != work.spec.lease_token:
+            return _problem(409, "the lease is lost")
+        work.result = result
+        return Response(status_code=204)
+
     async def _blob(self, request: Request) -> Response:
         digest = request.path_params["digest"]
         if not self.registry_is_up:
+            self.refused += 1
             return _problem(503, "away")
         if request.method == "PUT":
             content = await request.body()
             assert hashlib.sha256(content).hexdigest() == digest
             self.blobs[digest] = content
+            self.blob_writes.append(digest)
             return Response(status_code=204)
+        if request.method == "HEAD":
+            return Response(status_code=200 if digest in self.blobs else 404)
         self.blob_reads.append(digest)
         if digest not in self.blobs:
             return _problem(404, "no such blob")

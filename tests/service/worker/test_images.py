@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import hashlib
 import http.client
 import json
-import platform
-import shutil
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,8 +17,6 @@ import pytest
 from libs.common.contracts.catalog import CatalogEntry, Language
 from libs.common.contracts.catalog import Revision as Built
 from libs.common.oci import references
-from libs.common.oci.documents import LAYER_GZIP, Descriptor, Platform, digest_of
-from libs.common.oci.images import Stacked, Start, compose, scratch
 from libs.common.oci.layout import Layout
 from libs.common.oci.registry import Registry
 from libs.common.oci.transfer import FromLayout, push, save
@@ -37,11 +30,10 @@ from tests.service.worker.platform_double import Platform as PlatformDouble
 from tests.support.docker import Docker
 from tests.support.docker_registry import DockerRegistry
 from tests.support.eventually import eventually
+from tests.support.images import HERE, VERSION, python_base
 from tests.support.ports import free_ports
 from tests.support.replica import Caller
 
-HERE = Platform.of(platform.machine())
-VERSION = ".".join(map(str, sys.version_info[:3]))
 PYTHON = BasePython.usual(VERSION)
 RUNNER = Path(runner.__file__).parent
 TOKEN = "a token of the replica's"
@@ -69,20 +61,7 @@ def apply(input):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory, python_archive: Path) -> FromLayout:
-    """A base image with this machine's Python, in a layout."""
-    folder = tmp_path_factory.mktemp("base")
-    packed = folder / "layer"
-    with python_archive.open("rb") as plain, gzip.open(packed, "wb", compresslevel=1) as archive:
-        shutil.copyfileobj(plain, archive)
-    with python_archive.open("rb") as plain:
-        diff_id = f"sha256:{hashlib.file_digest(plain, 'sha256').hexdigest()}"
-    descriptor = Descriptor(media_type=LAYER_GZIP, digest=digest_of(packed.read_bytes()), size=packed.stat().st_size)
-    start = Start(["/bin/sh"], "root", "/", environment={"PYTHON_VERSION": VERSION, "KEPT": "yes"})
-    image = compose(scratch(HERE), [Stacked(descriptor, diff_id)], start)
-    layout = Layout.create(folder / "layout")
-    layout.add_file(packed, descriptor)
-    layout.add_image(image, "python")
-    return FromLayout(layout)
+    return FromLayout(python_base(tmp_path_factory.mktemp("base"), python_archive))
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,7 @@ async def test_a_new_plan_is_taken_and_a_bad_one_is_refused(edge: Edge) -> None:
     del edge.maker.keys[OTHER_KEY]
     edge.write()
     assert (await edge.call(key=OTHER_KEY)).status == 200
-    await eventually(lambda: edge.source.plan is not None and edge.source.plan.order.satellite_version == 2)
+    await eventually(lambda: edge.source.plan.order.satellite_version == 2)
     assert (await edge.call(PICTURE)).status == 200
     assert (await edge.call(key=OTHER_KEY)).status == 401
     for bad in ("{", "[]", edge.maker.plan().model_copy(update={"catalog": ()}).model_dump_json()):
