@@ -5,6 +5,7 @@ from __future__ import annotations
 from constellation.api import Api
 from constellation.bundle.content import Content
 from constellation.bundle.folder import BundleFolder
+from libs.common.contracts.satellites import reporter
 
 
 def enrol(api: Api, bundle: BundleFolder, content: Content) -> None:
@@ -13,5 +14,5 @@ def enrol(api: Api, bundle: BundleFolder, content: Content) -> None:
     known = {"launch": str(index.launch_id), "url": bundle.origin.get("url")}
     if {name: bundle.report.get(name) for name in known} == known:
         return
-    key = api.mandate(f"satellite.{index.launch_id}", note=f"reports of launch {index.launch}")
+    key = api.mandate(reporter(index.launch_id), note=f"reports of launch {index.launch}")
     bundle.report = {**known, "key": key}

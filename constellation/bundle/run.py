@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from socket import socket
+from typing import Any
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -101,7 +102,7 @@ async def _serve(
             with bundle.locked():
                 content = await asyncio.to_thread(bundle.verified, satellite_id, launch_id, trusted=trusted)
                 plan = content.plan()
-                gateway = _gateway_settings(bundle, content, host, port)
+                gateway = _gateway_settings(bundle, plan, host, port)
                 routes = Routes()
                 progress = Progress(bundle.data / STATUS_FILE, url, say)
                 supervisor = Supervisor(plan, routes, clock=time.monotonic, on_change=progress.take)
@@ -157,19 +158,26 @@ class Progress:
         write_private(self._file, json.dumps({"url": self._url, "pid": os.getpid(), "entries": entries}) + "\n")
 
 
-def _gateway_settings(bundle: BundleFolder, content: Content, host: str, port: int) -> GatewaySettings:
+def _gateway_settings(bundle: BundleFolder, plan: SatellitePlan, host: str, port: int) -> GatewaySettings:
     """The plan is copied: a `get` while this runs changes nothing of it."""
     folder = bundle.data / "gateway"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    plan = bundle.data / PLAN_FILE
-    write_private(plan, content.plan().model_dump_json())
+    copy = bundle.data / PLAN_FILE
+    write_private(copy, plan.model_dump_json())
+    origin, report = bundle.origin, bundle.report
+    given: dict[str, Any] = {}
+    if plan.mothership is None and "url" in origin:
+        given["mothership"] = origin["url"]
+    if "key" in report:
+        given["report_token"] = SecretStr(report["key"])
     return GatewaySettings(
-        satellite_plan=plan,
+        satellite_plan=copy,
         satellite_replicas=None,
         call_token_secret=SecretStr(data_dir.secret_file(folder / "call-token-secret")),
         data_dir=folder,
         host=host,
         port=port,
+        **given,
     )
 
 

@@ -98,6 +98,7 @@ def get(
     with _said(), _opened(context, folder, make=True) as (bundle, which):
         from constellation.api import Api  # noqa: PLC0415 - only a command that runs needs these
         from constellation.bundle import download, reporting  # noqa: PLC0415
+        from constellation.rest import ApiError  # noqa: PLC0415
 
         address = url or os.environ.get(connection.URL) or bundle.origin.get("url")
         found = connection.connect(
@@ -118,7 +119,10 @@ def get(
                 say=Output().note,
             )
             bundle.origin = {"url": found.url, "key": fetched.content.thumbprint}
-            reporting.enrol(api, bundle, fetched.content)
+            try:
+                reporting.enrol(api, bundle, fetched.content)
+            except ApiError as error:
+                Output().note(f"the satellite will not report to its platform, which gives it no key: {error}")
         what = f"{fetched.files} files, {fetched.size} bytes" if fetched.changed else "nothing, it is up to date"
         _show(bundle, fetched.content, downloaded=what)
 

@@ -16,6 +16,7 @@ from services.worker import runtimes, sandbox, toolchain, unpacked
 from services.worker.door import Door
 from services.worker.environments import LanguageMissing
 from services.worker.folders import DOOR, Folders
+from services.worker.gpus import Gpus, offered
 from services.worker.programs import Programs
 from services.worker.replica_launch import ReplicaHost
 from services.worker.replicas import Replicas
@@ -89,6 +90,7 @@ async def node(
             host = ReplicaHost(
                 containers=containers,
                 folders=folders,
+                gpus=Gpus(offered(settings.gpus, settings.gpu_devices)),
                 users=Users(settings.sandbox_uid, own_users=containers.own_users),
                 environments=images,
                 programs=Programs(folders.copy_runner(), tools, passed),
