@@ -91,6 +91,11 @@ class LaunchesApi:
         """Newest first."""
         return self._rest.pages(path("admin", "v1", "deployments", deployment_id, "events"))
 
+    def deployment_log(self, deployment_id: str, vanity_url: str | None = None) -> Document:
+        """What the pods of a launch in a cluster printed, of one entry or of all."""
+        asked = {"vanity_url": vanity_url} if vanity_url is not None else {}
+        return self._rest.get(path("admin", "v1", "deployments", deployment_id, "log"), params=asked)
+
     def replica_log(self, replica_id: str, offset: int = 0) -> Document:
         """A part of what a replica printed, from `offset` on."""
         return self._rest.get(path("admin", "v1", "replicas", replica_id, "log"), params={"offset": offset})

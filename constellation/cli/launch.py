@@ -151,6 +151,8 @@ def logs(
     launch_id: LaunchId,
     limit: Annotated[int, typer.Option(min=1, help="Most entries to show.")] = 50,
     replica: Annotated[str | None, typer.Option(help="Show what this replica printed; its id.")] = None,
+    pods: Annotated[bool, typer.Option("--pods", help="Show what its pods printed, in a cluster.")] = False,
+    entry: Annotated[str | None, typer.Option(help="With --pods: those of this vanity URL only.")] = None,
     errors: Annotated[bool, typer.Option("--errors", help="Show calls that failed, as satellites report.")] = False,
 ) -> None:
     """Show what happened to the newest deployment of a launch, newest first, or what one replica printed.
@@ -168,6 +170,13 @@ def logs(
     order = found["desired"]
     if order is None:
         raise Failed("this launch was never deployed")
+    if pods:
+        said = api.deployment_log(order["deployment_id"], entry)
+        if session.output.as_json:
+            session.output.document(said)
+        else:
+            session.output.text(said["text"], end="")
+        return
     columns = {"AT": "at", "WHAT": "kind", "WORKER": "worker_id", "REPLICA": "replica_id", "MESSAGE": "message"}
     events = islice(api.deployment_events(order["deployment_id"]), limit)
     session.output.table(columns, events, none="Nothing has happened yet.")

@@ -24,8 +24,10 @@ from libs.common.contracts.launches import (
     LAUNCHES_FEED,
     BundleTarget,
     KeySet,
+    KubernetesTarget,
     LaunchEntry,
     OrderAction,
+    Target,
 )
 from libs.common.db import after_commit, now
 from libs.common.feed import FeedPublisher
@@ -126,17 +128,22 @@ class Launches:
 
         Raises:
             Unprocessable: there is no such version, or the target is none that deployers launch on.
-            Conflict: an algorithm of the version does not exist any more.
+            Conflict: an algorithm of the version does not exist any more, or the launch runs elsewhere.
         """
         row = await locked(session, launch_id)
         satellite = await _satellite(session, row)
-        if row.target["kind"] == "kubernetes":
-            raise Unprocessable("deployers of this release launch on workers only; give the launch such a target")
+        target = plans.TARGET.validate_python(row.target)
+        if isinstance(target, KubernetesTarget) and target.container_registry is None:
+            raise Unprocessable(
+                "target.container_registry: name the repository from which the cluster pulls images, such as"
+                " registry.example/constellation"
+            )
         if row.target["kind"] == BundleTarget().kind:
             raise Unprocessable(
                 "this launch's target is a bundle: fetch it with 'constellation satellite "
                 f"{satellite.id} {row.id} get KEY' and deploy it where it shall run"
             )
+        await _check_place(session, row, target)
         if version is not None:
             row.satellite_version = await _version(session, satellite, version)
         await _check_built(session, satellite, row.satellite_version)
@@ -347,6 +354,26 @@ async def _version(session: AsyncSession, satellite: Satellite, number: int | No
         return (await satellites.version(session, satellite, number)).number
     except NotFound as fault:
         raise Unprocessable(fault.detail) from None
+
+
+async def _check_place(session: AsyncSession, row: Launch, target: Target) -> None:
+    """Raises Conflict when the launch was ordered to run elsewhere, where nobody would end it."""
+    newest = await newest_order(session, row.id)
+    if newest is None or newest.action is OrderAction.STOP:
+        return
+    before = _place(plans.TARGET.validate_python(newest.target))
+    if before != _place(target):
+        raise Conflict(
+            f"launch '{row.name}' runs {before}; stop it before it is deployed to run {_place(target)}, or make"
+            " another launch for that"
+        )
+
+
+def _place(target: Target) -> str:
+    """In words."""
+    if isinstance(target, KubernetesTarget):
+        return f"in namespace '{target.namespace}' of cluster '{target.cluster}'"
+    return "on workers"
 
 
 async def _check_built(session: AsyncSession, satellite: Satellite, number: int) -> None:

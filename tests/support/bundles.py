@@ -125,6 +125,9 @@ class Mothership(httpx.BaseTransport):
         """Blobs whose connection breaks, once, after so many bytes."""
         self.lost: set[str] = set()
         """Blobs of which no more comes once their connection broke."""
+        self.mandates: list[str] = []
+        """Identifiers that keys were given for."""
+        self.refuses_mandates = False
         self.sent: dict[str, list[int]] = {}
         """Where each answer for a blob began."""
 
@@ -153,8 +156,9 @@ class Mothership(httpx.BaseTransport):
             return httpx.Response(200, content=self.bundle.model_dump_json())
         if path.startswith("/admin/v1/images/blobs/sha256:"):
             return self._blob(path.rpartition(":")[2], request.headers.get("range"))
-        if path == "/admin/v1/mandates":
-            return httpx.Response(201, json={"id": "m", "key": "report-key", **json.loads(request.content)})
+        if path == "/admin/v1/mandates" and not self.refuses_mandates:
+            self.mandates += json.loads(request.content)["identifiers"]
+            return httpx.Response(201, json={"id": "m", "key": "report-key"})
         return httpx.Response(404, json={"detail": f"no {path}"})
 
     def _blob(self, digest: str, asked: str | None) -> httpx.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import httpx
 import pytest
 
 from tests.support.author import Author
+from tests.support.clients import algorithmia_python
 from tests.support.deployment import Up
 from tests.support.docker_registry import DockerRegistry
 from tests.support.hosts import LoneHost
@@ -33,6 +35,10 @@ GREETING = """
 import os
 def apply(input):
     return {"version": VERSION, "to": input, "secret": os.environ.get("TOKEN")}
+"""
+CLIENT = """
+import json, sys, Algorithmia
+print(json.dumps(Algorithmia.client(*sys.argv[1:]).algo("edge/greet").pipe("Eve").result))
 """
 SECRET = "carried along"
 
@@ -125,7 +131,8 @@ def test_a_satellite_lives_where_its_mothership_cannot_be_reached(
     assert "up to date" in here.run("get", key), "the folder remembers where it came from"
     there = Bundle(satellite, launch, tmp_path / "elsewhere")
     shutil.copytree(tmp_path / "deployment", there.folder / "deployment")
-    host.on(lambda: asyncio.run(_lives_alone(there, author.key, key)))
+    client = algorithmia_python("2.0.5")
+    host.on(lambda: asyncio.run(_lives_alone(there, author.key, key, client)))
 
     commit = author.push("greet", {"src/greet.py": f"VERSION = 2\n{GREETING}"})
     assert author.build("greet", commit)["status"] == "succeeded"
@@ -135,7 +142,7 @@ def test_a_satellite_lives_where_its_mothership_cannot_be_reached(
     admin.ok("PATCH", f"/launches/{launch}", json={"satellite_version": 2})
     said = there.run("get", key)
     assert "edge, version 2" in said
-    assert "downloaded    3 files" in said, "the layer with the source, and the image's two documents"
+    assert re.search(r"downloaded +3 files", said), "the layer with the source, and the image's two documents"
 
     async def second() -> None:
         async with running(there) as http:
@@ -156,7 +163,7 @@ def _get_killed(bundle: Bundle, key: str, url: str) -> None:
     process.communicate(timeout=SECONDS)
 
 
-async def _lives_alone(bundle: Bundle, key: str, admin_key: str) -> None:
+async def _lives_alone(bundle: Bundle, key: str, admin_key: str, client: Path) -> None:
     """On a host of its own: processes start in this thread, and are waited for in others."""
     assert "cannot be reached" in await ended(bundle, "get", admin_key, ok=False)
     assert "signed with" in await ended(bundle, "verify")
@@ -168,27 +175,29 @@ async def _lives_alone(bundle: Bundle, key: str, admin_key: str) -> None:
         wrong = {"authorization": "Simple simAAAAAAAAAAAAAAAAAAAAAAAA1"}
         assert (await http.post("/v1/algo/edge/greet", json="x", headers=wrong)).status_code == 401
         assert (await http.get("/admin/v1/launches", headers={"authorization": admin_key})).status_code == 404
-        told = await asyncio.to_thread(_published_client, key, str(http.base_url))
-        assert told == {"version": 1, "to": "Eve", "secret": SECRET}
+        process = _calling(client, key, str(http.base_url))
+        told, _ = await asyncio.to_thread(process.communicate, None, SECONDS)
+        assert json.loads(told) == {"version": 1, "to": "Eve", "secret": SECRET}
+
+
+def _calling(python: Path, key: str, url: str) -> subprocess.Popen[str]:
+    """The published client at work."""
+    return subprocess.Popen([str(python), "-c", CLIENT, key, url.rstrip("/")], stdout=subprocess.PIPE, text=True)
 
 
 async def _refuses_what_was_changed(bundle: Bundle) -> None:
-    """One file of each kind; all bits of all files are the unit tests' part."""
+    """All bits of all files are the unit tests' part."""
     blob = max(bundle.path.glob("bundle/images/blobs/sha256/*"), key=lambda path: path.stat().st_size)
-    names = ("bundle.json", "bundle.jws", "plan.json", "secrets.json", "images/index.json")
-    for path in (*(bundle.path / "bundle" / name for name in names), blob, bundle.path / "origin.json"):
+    for path, verb in ((blob, "run"), (bundle.path / "bundle" / "secrets.json", "verify")):
         with path.open("r+b") as file:
             file.seek(path.stat().st_size // 2)
             byte = file.read(1)
             file.seek(-1, os.SEEK_CUR)
             file.write(bytes([byte[0] ^ 1]))
-        try:
-            for verb in ("run", "verify") if path == blob else ("run",):
-                assert path.name in await ended(bundle, verb, ok=False)
-        finally:
-            with path.open("r+b") as file:
-                file.seek(path.stat().st_size // 2)
-                file.write(byte)
+        assert path.name in await ended(bundle, verb, ok=False)
+        with path.open("r+b") as file:
+            file.seek(path.stat().st_size // 2)
+            file.write(byte)
 
 
 async def _deploys(bundle: Bundle) -> None:
@@ -217,12 +226,6 @@ async def _deploys(bundle: Bundle) -> None:
             cluster.requests.clear()
             assert "nothing had to be changed" in await ended(bundle, "deploy")
             assert "patch" not in {verb for verb, _ in cluster.requests}
-
-
-def _published_client(key: str, url: str) -> Any:
-    import Algorithmia
-
-    return Algorithmia.client(key, url.rstrip("/")).algo("edge/greet").pipe("Eve").result
 
 
 async def ended(bundle: Bundle, *words: str, ok: bool = True) -> str:

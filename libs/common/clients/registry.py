@@ -64,7 +64,7 @@ class RegistryClient(ServiceClient):
         return ImagesOf.model_validate_json(answer.content)
 
     async def environment(self, revision_id: UUID) -> dict[str, str]:
-        """The secrets of the revision's algorithm, as environment variables. For workers only."""
+        """The secrets of the revision's algorithm, as environment variables. For workers and deployers."""
         answer = await self._ask("GET", f"/internal/revisions/{revision_id}/environment")
         variables: dict[str, str] = answer.json()["variables"]
         return variables

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
@@ -158,7 +158,7 @@ class KubernetesManager:
             said += f"== {pod['metadata']['name']}\n".encode() + await self._log(pod, max(10, limit // 80))
         return bytes(said[-limit:]) if limit else b""
 
-    async def changes(self, launch_id: UUID) -> AsyncIterator[None]:
+    async def changes(self, launch_id: UUID) -> AsyncGenerator[None]:
         """Something of the launch has changed, or may have. Hints, until the cluster does not answer any more."""
         changed = asyncio.Event()
         failed: list[ClusterError] = []

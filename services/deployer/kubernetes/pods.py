@@ -81,13 +81,11 @@ def resources(entry: CatalogEntry) -> Manifest:
     """Memory is kept and a limit; processors are kept, and more may be used; GPUs are its own."""
     scaling = entry.scaling
     memory = binary(scaling.memory_mib)
-    cpus: float = getattr(scaling, "cpus", 0.0)
-    gpus: int = getattr(scaling, "gpus", 0)
     requests, limits = {"memory": memory}, {"memory": memory}
-    if cpus > 0:
-        requests["cpu"] = milli(cpus)
-    if gpus > 0:
-        requests["nvidia.com/gpu"] = limits["nvidia.com/gpu"] = str(gpus)
+    if scaling.cpus:
+        requests["cpu"] = milli(scaling.cpus)
+    if scaling.gpus:
+        requests["nvidia.com/gpu"] = limits["nvidia.com/gpu"] = str(scaling.gpus)
     return {"requests": requests, "limits": limits}
 
 

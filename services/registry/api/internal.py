@@ -71,8 +71,9 @@ async def finish_build(build_id: UUID, result: BuildResult, who: Caller, parts: 
 async def get_environment(
     revision_id: UUID, who: Caller, parts: Parts, session: Session, response: Response
 ) -> dict[str, Any]:
-    """The secrets of a revision's algorithm, for workers only."""
-    check_worker(who)
+    """The secrets of a revision's algorithm, for those only who start replicas of it."""
+    if who.name not in ("worker", "deployer"):
+        raise Forbidden("this route is for workers and deployers")
     response.headers["cache-control"] = "no-store"
     version, variables = await parts.secrets.environment(session, revision_id)
     return {"secrets_version": version, "variables": variables}

@@ -17,17 +17,16 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-import kubernetes_validate
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.support.kubernetes import apply as fields
+from tests.support.kubernetes import schemas
 from tests.support.kubernetes.controllers import Controllers, Outcome
 from tests.support.kubernetes.defaults import complete
 from tests.support.kubernetes.store import Body, Store, key_of, matches, moment
@@ -348,18 +347,12 @@ def _check(body: Body, asked: Asked) -> None:
         raise Refusal(
             422, "Invalid", f'{asked.kind} "{name}" is invalid: metadata.name: a lowercase RFC 1123 subdomain'
         )
-    if (fault := _fault(json.dumps(body))) is not None:
+    hosts = [rule.get("host", "") for rule in body.get("spec", {}).get("rules", [])]
+    if body["kind"] == "Ingress" and not all(_NAME.fullmatch(host or "x") for host in hosts):
+        said = "spec.rules[0].host: a lowercase RFC 1123 subdomain must consist of lower case characters"
+        raise Refusal(422, "Invalid", f'Ingress "{name}" is invalid: {said}')
+    if (fault := schemas.fault(body, RELEASE)) is not None:
         raise Refusal(422, "Invalid", f'{asked.kind} "{name}" is invalid: {fault}')
-
-
-@cache
-def _fault(text: str) -> str | None:
-    """What the schema has against an object."""
-    try:
-        kubernetes_validate.validate(json.loads(text), RELEASE, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        return f"{'.'.join(str(part) for part in error.path)}: {error.message}"
-    return None
 
 
 def _check_change(before: Body, after: Body) -> None:

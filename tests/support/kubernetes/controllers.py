@@ -207,7 +207,7 @@ class Controllers:
             return {"phase": "Pending", "conditions": [condition]}
         container = pod["spec"]["containers"][0]
         base = {"name": container["name"], "image": container["image"], "restartCount": 0}
-        said = {**base, **_container_status(outcome)}
+        said = {**base, **_container_status(outcome, pod["metadata"]["creationTimestamp"])}
         ready = bool(said["ready"])
         return {
             "phase": "Pending" if outcome.pull_error else "Running",
@@ -245,7 +245,7 @@ class Controllers:
         self._store.remove(("Namespace", None, namespace))
 
 
-def _container_status(outcome: Outcome) -> Body:
+def _container_status(outcome: Outcome, since: str) -> Body:
     if outcome.pull_error is not None:
         waiting = {"reason": "ImagePullBackOff", "message": outcome.pull_error}
         return {"ready": False, "started": False, "state": {"waiting": waiting}}
@@ -260,7 +260,7 @@ def _container_status(outcome: Outcome) -> Body:
             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting"}},
             "lastState": {"terminated": ended},
         }
-    return {"ready": outcome.ready, "started": outcome.ready, "state": {"running": {"startedAt": moment()[:19]}}}
+    return {"ready": outcome.ready, "started": outcome.ready, "state": {"running": {"startedAt": since}}}
 
 
 def _replica_set(deployment: Body, template: Body, name: str) -> Body:

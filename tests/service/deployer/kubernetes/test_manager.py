@@ -36,12 +36,12 @@ def revision_image(revision: int) -> str:
 
 
 async def ready(manager: KubernetesManager, satellite: Satellite) -> Observation:
-    return await eventually(lambda: _ready(manager, satellite))
+    async def step() -> Observation:
+        found = await manager.ensure(satellite)
+        assert found.ready, found.obstacle
+        return found
 
-
-async def _ready(manager: KubernetesManager, satellite: Satellite) -> Observation | None:
-    found = await manager.ensure(satellite)
-    return found if found.ready else None
+    return await eventually(step)
 
 
 def running(double: KubernetesDouble) -> set[str]:
@@ -116,7 +116,7 @@ async def test_going_back_needs_no_memory(
     double.image_does(revision_image(1), Outcome(exit_status=1, last_words="Traceback\nValueError: no model"))
     bad = version(2, revision=1)
     await manager.ensure(bad)
-    found = await eventually(lambda: _obstacle(manager, bad))
+    found = await obstacle(manager, bad)
     assert found == "text/echo: 0 of 2 are ready (it ended with status 1, 3 times by now: ValueError: no model)"
     another = KubernetesManager(cluster, Site("sat", fqdn="edge.example.com"))
     back = await ready(another, version(1))
@@ -124,9 +124,16 @@ async def test_going_back_needs_no_memory(
     assert revision_image(1) not in running(double)
 
 
-async def _obstacle(manager: KubernetesManager, satellite: Satellite) -> str | None:
-    found = await manager.ensure(satellite)
-    return found.obstacle if found.obstacle and "(" in found.obstacle else None
+async def obstacle(manager: KubernetesManager, satellite: Satellite) -> str:
+    """With a reason."""
+
+    async def step() -> str:
+        found = (await manager.ensure(satellite)).obstacle
+        assert found is not None
+        assert "(" in found
+        return found
+
+    return await eventually(step)
 
 
 async def test_drift_is_repaired_and_told(double: KubernetesDouble, manager: KubernetesManager) -> None:
@@ -185,15 +192,24 @@ async def test_what_does_not_start_says_why(
 ) -> None:
     double.image_does(revision_image(0), outcome)
     await manager.ensure(version(1, replicas=1))
-    assert reason in await eventually(lambda: _obstacle(manager, version(1, replicas=1)))
+    assert reason in await obstacle(manager, version(1, replicas=1))
 
 
-async def test_a_full_namespace_and_missing_gpus_are_said(
-    double: KubernetesDouble, manager: KubernetesManager
-) -> None:
+async def test_gpus_that_no_node_has_are_said(double: KubernetesDouble, manager: KubernetesManager) -> None:
+    learner = satellites.algorithm("learner", gpus=2)
+    order = satellites.order(LAUNCH, 1, satellites.entry("a/learner", learner))
+    satellite = satellites.satellite(order, learner)
+    await manager.ensure(satellite)
+    found = await obstacle(manager, satellite)
+    assert "no node has the GPUs that it asks for: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu" in found
+    double.controllers.gpus = 2
+    await ready(manager, satellite)
+
+
+async def test_a_full_namespace_is_said(double: KubernetesDouble, manager: KubernetesManager) -> None:
     double.controllers.quotas["sat"] = 2
     await manager.ensure(version(1))
-    found = await eventually(lambda: _obstacle(manager, version(1)))
+    found = await obstacle(manager, version(1))
     assert "the namespace's quota is used up: pods" in found
     double.controllers.quotas.clear()
     await ready(manager, version(1))

@@ -35,7 +35,7 @@ def deployment(name: str = "algo", desired: int = 2, *, generation: int = 1, **s
     }
 
 
-def counts(updated: int, total: int, available: int, observed: int = 1) -> dict[str, int]:
+def counts(updated: int, total: int, available: int, observed: int = 1) -> dict[str, Any]:
     return {
         "observedGeneration": observed,
         "updatedReplicas": updated,
@@ -72,7 +72,7 @@ def container(state: Manifest | None = None, **more: Any) -> Manifest:
         (counts(2, 2, 2, observed=0), Part(2, 0, 0, 2, settled=False)),
     ],
 )
-def test_only_what_is_new_and_ready_counts(status: dict[str, int], expected: Part) -> None:
+def test_only_what_is_new_and_ready_counts(status: dict[str, Any], expected: Part) -> None:
     assert part(deployment(**status)) == expected
 
 
