@@ -244,7 +244,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
         "running": None if running is None else _running(running),
         "reason": None if running is None else running["reason"],
         "address": f"{session.connection.url}{found['address']}",
-        **{f"satellite {one['instance'][:8]}": _gateway(one) for one in found.get("satellites", ())},
+        **{f"gateway {one['instance'][:8]} {one['run'][-4:]}": _gateway(one) for one in found.get("satellites", ())},
         **{f"calls of {one['vanity_url']}": _usage(one) for one in found.get("usage", {}).get("entries", ())},
     }
     session.output.document(fields, found)
