@@ -6,14 +6,16 @@ BIN := $(VENV)/bin
 PURE := libs/common/contracts/*,libs/common/states.py,libs/common/text.py,libs/common/openapi.py,services/*/plan.py,services/*/states.py,services/gateway/router.py,$\
 	libs/common/connect/protocol.py,libs/common/connect/aliases.py,libs/common/connect/calls.py,$\
 	services/gateway/call_tokens.py,services/gateway/options.py,services/gateway/edge_table.py,$\
-	services/gateway/satellite/plan.py,services/gateway/data/paths.py,services/gateway/data/acl.py,$\
-	services/gateway/data/media.py,libs/common/ranges.py,$\
+	services/gateway/satellite/plan.py,services/gateway/satellite/reports.py,services/gateway/data/paths.py,$\
+	services/gateway/data/acl.py,services/gateway/data/media.py,libs/common/ranges.py,$\
 	services/fakts/identity/claims.py,services/fakts/pages/destinations.py,services/fakts/pages/words.py,$\
 	services/fakts/where.py,services/fakts/limits.py,services/fakts/preflight/strategies/*,$\
 	services/fakts/preflight/codes.py,services/fakts/preflight/composition.py,services/fakts/preflight/documents.py,$\
 	services/fakts/preflight/manifests.py,services/fakts/preflight/parameters.py,services/fakts/preflight/patterns.py,$\
 	services/fakts/preflight/rules.py,services/fakts/oauth/prompts.py,$\
 	services/deployer/placement.py,services/deployer/view.py,services/deployer/launch_plan.py,$\
+	services/deployer/kubernetes/satellite.py,services/deployer/kubernetes/objects.py,services/deployer/kubernetes/pods.py,$\
+	services/deployer/kubernetes/policies.py,services/deployer/kubernetes/drift.py,services/deployer/kubernetes/observed.py,$\
 	services/registry/numbering.py,services/registry/satellite_entries.py,services/registry/application_fields.py,$\
 	libs/common/oci/references.py,libs/common/oci/challenges.py,libs/common/oci/documents.py,libs/common/oci/images.py
 TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2 chromium=chromium $\

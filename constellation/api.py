@@ -17,6 +17,7 @@ import httpx
 
 from constellation import push
 from constellation.applications import ApplicationsApi
+from constellation.bundles import BundlesApi
 from constellation.data import Data
 from constellation.images import ImagesApi
 from constellation.launches import LaunchesApi
@@ -35,7 +36,7 @@ _LOOK_SECONDS = 0.3
 _NO_BUILD, NOTHING_NEW = 1010, 1007
 
 
-class Api(ImagesApi, LaunchesApi, ApplicationsApi):
+class Api(ImagesApi, LaunchesApi, ApplicationsApi, BundlesApi):
     """Acts for one API key or login. Use it as a context, or close it.
 
     Every method raises ApiError.

@@ -76,12 +76,25 @@ class LaunchesApi:
         """Who ordered what of a launch, newest first."""
         return self._rest.pages(f"{_launch(launch_id)}/orders")
 
+    def launch_usage(self, launch_id: str) -> Document:
+        """What was called at a launch apart from the platform, in the last seven days."""
+        return self._rest.get(f"{_launch(launch_id)}/usage")
+
+    def launch_errors(self, launch_id: str) -> Iterator[Document]:
+        """Calls that failed at a launch apart from the platform, newest first."""
+        return self._rest.pages("/admin/v1/calls", {"launch_id": launch_id, "errors": "true"})
+
     def deployment(self, deployment_id: str) -> Document:
         return self._rest.get(path("admin", "v1", "deployments", deployment_id))
 
     def deployment_events(self, deployment_id: str) -> Iterator[Document]:
         """Newest first."""
         return self._rest.pages(path("admin", "v1", "deployments", deployment_id, "events"))
+
+    def deployment_log(self, deployment_id: str, vanity_url: str | None = None) -> Document:
+        """What the pods of a launch in a cluster printed, of one entry or of all."""
+        asked = {"vanity_url": vanity_url} if vanity_url is not None else {}
+        return self._rest.get(path("admin", "v1", "deployments", deployment_id, "log"), params=asked)
 
     def replica_log(self, replica_id: str, offset: int = 0) -> Document:
         """A part of what a replica printed, from `offset` on."""

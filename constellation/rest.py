@@ -109,10 +109,10 @@ class Rest:
         return response
 
     @contextmanager
-    def streamed(self, path: str) -> Iterator[httpx.Response]:
+    def streamed(self, path: str, **options: Any) -> Iterator[httpx.Response]:
         """A successful answer whose body is read as it arrives."""
         try:
-            with self._http.stream("GET", path) as response:
+            with self._http.stream("GET", path, **options) as response:
                 if not response.is_success:
                     response.read()
                     raise _refusal(response)

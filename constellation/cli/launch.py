@@ -90,8 +90,12 @@ def ls(
 
 @command(app, "show")
 def show(session: Session, launch_id: LaunchId) -> None:
-    """Show a launch instance: what is configured, ordered and running."""
-    _show(session, session.administrator.launch(launch_id))
+    """Show a launch instance: what is configured, ordered and running, and what satellites apart from here report."""
+    api = session.administrator
+    found = api.launch(launch_id)
+    if found.get("satellites", ()):
+        found = {**found, "usage": api.launch_usage(launch_id)}
+    _show(session, found)
 
 
 @command(app, "deploy")
@@ -147,18 +151,49 @@ def logs(
     launch_id: LaunchId,
     limit: Annotated[int, typer.Option(min=1, help="Most entries to show.")] = 50,
     replica: Annotated[str | None, typer.Option(help="Show what this replica printed; its id.")] = None,
+    pods: Annotated[bool, typer.Option("--pods", help="Show what its pods printed, in a cluster.")] = False,
+    entry: Annotated[str | None, typer.Option(help="With --pods: those of this vanity URL only.")] = None,
+    errors: Annotated[bool, typer.Option("--errors", help="Show calls that failed, as satellites report.")] = False,
 ) -> None:
-    """Show what happened to the newest deployment of a launch, newest first, or what one replica printed."""
+    """Show what happened to the newest deployment of a launch, newest first, or what one replica printed.
+
+    With --errors, and of a bundle: calls that failed where it runs.
+    """
     api = session.administrator
     if replica is not None:
         _show_replica_log(session, replica)
         return
-    order = api.launch(launch_id)["desired"]
+    found = api.launch(launch_id)
+    if errors or found["target"]["kind"] == "bundle":
+        _show_errors(session, launch_id, limit)
+        return
+    order = found["desired"]
     if order is None:
         raise Failed("this launch was never deployed")
+    if pods:
+        said = api.deployment_log(order["deployment_id"], entry)
+        if session.output.as_json:
+            session.output.document(said)
+        else:
+            session.output.text(said["text"], end="")
+        return
     columns = {"AT": "at", "WHAT": "kind", "WORKER": "worker_id", "REPLICA": "replica_id", "MESSAGE": "message"}
     events = islice(api.deployment_events(order["deployment_id"]), limit)
     session.output.table(columns, events, none="Nothing has happened yet.")
+
+
+def _show_errors(session: Session, launch_id: str, limit: int) -> None:
+    columns = {
+        "AT": "at",
+        "GATEWAY": "gateway",
+        "CALLED": "reference",
+        "BY": "account",
+        "STATUS": "status",
+        "KIND": "error_type",
+        "MESSAGE": "error",
+    }
+    failed = islice(session.administrator.launch_errors(launch_id), limit)
+    session.output.table(columns, failed, none="No call has failed there.")
 
 
 def _show_replica_log(session: Session, replica: str) -> None:
@@ -209,6 +244,8 @@ def _show(session: Session, found: dict[str, Any]) -> None:
         "running": None if running is None else _running(running),
         "reason": None if running is None else running["reason"],
         "address": f"{session.connection.url}{found['address']}",
+        **{f"gateway {one['instance'][:8]} {one['run'][-4:]}": _gateway(one) for one in found.get("satellites", ())},
+        **{f"calls of {one['vanity_url']}": _usage(one) for one in found.get("usage", {}).get("entries", ())},
     }
     session.output.document(fields, found)
 
@@ -216,6 +253,18 @@ def _show(session: Session, found: dict[str, Any]) -> None:
 def _running(status: dict[str, Any]) -> str:
     ready = f"{status['ready']} of {status['desired']} ready"
     return f"{status['state']}, version {status['serving_version']}, {ready}"
+
+
+def _gateway(one: dict[str, Any]) -> str:
+    """What a gateway apart from the platform reported."""
+    said = f"version {one['satellite_version']}{'' if one['up_to_date'] else ' (another one should run)'}"
+    said += f", {one['ready']} of {one['desired']} ready, heard of {one['last_heard']}"
+    lacking = "; ".join(f"{entry['vanity_url']}: {entry['reason']}" for entry in one["entries"] if entry["reason"])
+    return f"{'silent, ' if one['stale'] else ''}{said}{f' ({lacking})' if lacking else ''}"
+
+
+def _usage(one: dict[str, Any]) -> str:
+    return f"{one['calls']} in 7 days, {one['errors']} of them failed, {one['seconds']:.1f} s"
 
 
 def _target(kind: str | None, labels: list[str] | None, options: list[str] | None) -> dict[str, Any] | None:

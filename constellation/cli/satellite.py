@@ -6,10 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from constellation.cli import bundle
 from constellation.cli.command import Session, command
 from constellation.cli.connection import Failed
 
-app = typer.Typer(help="Group algorithms into satellites.", no_args_is_help=True)
+app = typer.Typer(
+    cls=bundle.SatelliteGroup, help="Group algorithms into satellites.", epilog=bundle.EPILOG, no_args_is_help=True
+)
 
 SatelliteId = Annotated[str, typer.Argument(metavar="SATELLITE_ID", help="The satellite's id.")]
 Entries = Annotated[

@@ -19,6 +19,7 @@ from joserfc.jwk import KeySet
 from libs.common.contracts import scopes
 from libs.common.contracts.identity import Principal, PrincipalKind
 from libs.common.contracts.joining import SERVICE_PREFIX, SERVICE_SCOPE
+from libs.common.contracts.satellites import reported
 from libs.common.directory import Directory, credential
 from libs.common.foreign_tokens import Exchange, ForeignTokens
 from libs.common.problems import Forbidden, Unauthenticated
@@ -132,7 +133,7 @@ class Authenticator:
         return principal
 
     def of_claims(self, claims: dict[str, Any]) -> Principal | None:
-        """Who an access token of this platform is for: a service, or an account.
+        """Who an access token of this platform is for: a service, a satellite that reports, or an account.
 
         None for a revoked one, and for a token of another kind: an id token has no scope.
         """
@@ -146,6 +147,8 @@ class Authenticator:
                 name=str(claims["client_app"]).removeprefix(SERVICE_PREFIX),
                 instance=str(claims.get("client_id", "")),
             )
+        if scopes.REPORT in given and (satellite := _satellite(claims)) is not None:
+            return satellite
         account = self._directory.accounts.get(str(claims.get("preferred_username", subject)))
         if account is None or not account.active or str(account.id) != subject:
             return None
@@ -159,6 +162,15 @@ class Authenticator:
             organizations=account.organizations,
             scopes=given,
         )
+
+
+def _satellite(claims: dict[str, Any]) -> Principal | None:
+    """The launch whose gateways hold the token. An app that acts for somebody is none, whatever it calls itself:
+    only who made the mandate says so."""
+    app, client = str(claims.get("client_app", "")), str(claims.get("client_id", ""))
+    if reported(app) is None or str(claims["sub"]) != client:
+        return None
+    return Principal(kind=PrincipalKind.SATELLITE, name=app, instance=client, scopes=frozenset({scopes.REPORT}))
 
 
 async def caller(request: Request) -> Principal | None:
@@ -213,9 +225,16 @@ async def admin_only(principal: Caller) -> Principal:
     return principal
 
 
+async def reporter_only(principal: Caller) -> Principal:
+    """A satellite, or an administrator. The route sees to it that a satellite reports of itself only."""
+    if principal.kind is not PrincipalKind.SATELLITE:
+        return await admin_only(principal)
+    return principal
+
+
 async def public() -> None:
     """The route is for everybody. Stands where another route has its gate, so that none has none."""
 
 
-GATES = frozenset({public, known, account_only, manager_only, admin_only, service_only})
+GATES = frozenset({public, known, account_only, manager_only, admin_only, service_only, reporter_only})
 """Every route has one of these among its dependencies; a test walks all of them."""

@@ -11,6 +11,8 @@ from fastapi import FastAPI
 
 from libs.common import loops, service, web
 from libs.common.bus import Bus
+from libs.common.clients.fakts import FaktsClient
+from libs.common.clients.registry import RegistryClient
 from libs.common.clients.worker import WorkerClient
 from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.jobs import DEPLOY_QUEUE, LaunchChanged
@@ -20,6 +22,8 @@ from libs.common.idempotency import Answers
 from libs.common.service import Runtime
 from services.deployer.api import admin, internal
 from services.deployer.catalog import Catalog
+from services.deployer.cluster_launches import ClusterLaunches
+from services.deployer.clusters import Clusters
 from services.deployer.gauges import Gauges
 from services.deployer.hints import Hints
 from services.deployer.launch_orders import LaunchOrders
@@ -29,6 +33,7 @@ from services.deployer.models import Answered, FeedEntry, FeedVersion
 from services.deployer.purge import Purge
 from services.deployer.reports import Reports
 from services.deployer.routes import Routes
+from services.deployer.satellite_source import PlatformSatellites
 from services.deployer.settings import DeployerSettings
 
 NAME = "deployer"
@@ -66,6 +71,7 @@ def create_app(settings: DeployerSettings, *, bus: Bus | None = None) -> FastAPI
             async def deploy(_: LaunchChanged) -> None:
                 await launches.refresh()
 
+            await stack.enter_async_context(app.state.cluster_launches.watch.running())
             await stack.enter_async_context(here.bus.consume(DEPLOY_QUEUE, deploy, accepts=[LaunchChanged]))
             await stack.enter_async_context(loops.running(*background))
             yield
@@ -92,7 +98,19 @@ def _assemble(
     launches = Launches(orders, catalog, feeds)
     reconciler = Reconciler(here.database, catalog, follower, routes, hints, launches, orders, lease=lease)
     gauges = Gauges(here.database)
-    catalog.on_change = orders.on_change = reconciler.loop.wake
+    known = Clusters(settings.clusters)
+    source = PlatformSatellites(RegistryClient(here.http, here.member), FaktsClient(here.http, here.member))
+    look = timedelta(seconds=settings.cluster_look_seconds)
+    in_clusters = ClusterLaunches(here.database, orders, launches, source, known, look=look)
+
+    def ordered() -> None:
+        reconciler.loop.wake()
+        in_clusters.loop.wake()
+
+    catalog.on_change = reconciler.loop.wake
+    orders.on_change = ordered
+    app.state.clusters = known
+    app.state.cluster_launches = in_clusters
     app.state.feeds = feeds
     app.state.on_drain.append(feeds.release)
     app.state.answers = Answers(Answered)
@@ -107,4 +125,4 @@ def _assemble(
 
     app.state.checks["catalog"] = catalog_is_whole
     purge = Purge(here.database, hints, settings)
-    return feeds.loop, reconciler.loop, purge.loop, gauges.loop
+    return feeds.loop, reconciler.loop, in_clusters.loop, purge.loop, gauges.loop

@@ -71,25 +71,7 @@ class Catalog:
         found = self._revisions.get(revision_id)
         if found is None:
             return None
-        entry, revision = found
-        return ReplicaSpec(
-            id=replica_id,
-            revision_id=revision_id,
-            algorithm_id=entry.id,
-            owner=entry.owner,
-            name=entry.name,
-            commit=revision.commit,
-            language=revision.language,
-            artifact=revision.artifact,
-            network_access=entry.network_access,
-            pipeline_enabled=entry.pipeline_enabled,
-            concurrency=entry.scaling.concurrency,
-            memory_mib=entry.scaling.memory_mib,
-            cpus=entry.scaling.cpus,
-            gpus=entry.scaling.gpus,
-            secrets_version=entry.secrets_version,
-            must_load=must_load,
-        )
+        return ReplicaSpec.of(*found, replica_id, must_load=must_load)
 
     def is_current(self, spec: Mapping[str, Any]) -> bool:
         """Is a replica of this stored spec what one that were started now would be?"""

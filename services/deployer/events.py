@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from services.deployer.models import Deployment, Event, EventKind, Replica
 
@@ -51,8 +52,21 @@ def record_replica(
 
 
 async def prune(session: AsyncSession, *, since: datetime, keep: int) -> None:
-    """Of each deployment that something happened to since then, keep the newest `keep` events."""
-    recent = select(Event.deployment_id).where(Event.at >= since).distinct()
-    rank = func.row_number().over(partition_by=Event.deployment_id, order_by=Event.id.desc())
-    ranked = select(Event.id, rank.label("rank")).where(Event.deployment_id.in_(recent)).subquery()
+    """Of each deployment, and of each launch's deployment as a whole, that something happened to since then, keep the
+    newest `keep` events."""
+    of_launches = Event.deployment_id.is_(None)
+    await _prune(session, Event.deployment_id, ~of_launches, since, keep)
+    await _prune(session, Event.launch_deployment_id, of_launches, since, keep)
+
+
+async def _prune(
+    session: AsyncSession,
+    whose: InstrumentedAttribute[UUID | None],
+    which: ColumnElement[bool],
+    since: datetime,
+    keep: int,
+) -> None:
+    recent = select(whose).where(Event.at >= since, which).distinct()
+    rank = func.row_number().over(partition_by=whose, order_by=Event.id.desc())
+    ranked = select(Event.id, rank.label("rank")).where(whose.in_(recent), which).subquery()
     await session.execute(delete(Event).where(Event.id.in_(select(ranked.c.id).where(ranked.c.rank > keep))))

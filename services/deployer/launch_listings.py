@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts.launches import EntryStatus, LaunchEntry, LaunchOrder, LaunchStatus, entry_id
 from libs.common.contracts.replicas import ReplicaState
-from services.deployer import listings
+from services.deployer import clusters, listings
+from services.deployer.clusters import Seen
 from services.deployer.listings import MAX_REPLICAS_SHOWN, Page
 from services.deployer.models import Deployment, Launch, LaunchDeployment, Replica
 from services.deployer.states import LIVE
@@ -66,24 +67,44 @@ async def statuses(session: AsyncSession, ids: Collection[UUID]) -> list[LaunchS
 def _status(row: Launch, entries: dict[UUID, Deployment], live: dict[UUID, list[Replica]]) -> LaunchStatus:
     order = LaunchOrder.model_validate(row.order)
     aim = LaunchOrder.model_validate(row.aim) if row.aim is not None else None
-    said = tuple(
-        _entry_status(entry, entries.get(key := entry_id(row.id, entry.vanity_url)), live.get(key, []))
-        for entry in (aim.entries if aim is not None else ())
-    )
+    seen = Seen.model_validate(row.observed) if row.observed is not None else None
+    if aim is not None and clusters.place(aim) is not None:
+        said = tuple(_seen_status(entry, seen or Seen()) for entry in aim.entries)
+    else:
+        said = tuple(
+            _entry_status(entry, entries.get(key := entry_id(row.id, entry.vanity_url)), live.get(key, []))
+            for entry in (aim.entries if aim is not None else ())
+        )
     return LaunchStatus(
         launch_id=row.id,
         deployment_id=row.deployment_id,
         number=order.number,
         state=row.state,
         satellite_version=order.satellite_version,
-        serving_version=row.launched["satellite_version"] if row.launched is not None else None,
-        reason=row.reason,
+        serving_version=serving_version(row),
+        reason=row.reason or (seen.obstacle if seen is not None else None),
         paused=order.paused,
         desired=sum(one.desired for one in said),
         ready=sum(one.ready for one in said),
         entries=said,
         changed_at=row.changed_at,
     )
+
+
+def serving_version(row: Launch) -> int | None:
+    """The satellite version by which calls of a launch are answered now."""
+    if row.launched is not None:
+        version: int = row.launched["satellite_version"]
+        return version
+    return Seen.model_validate(row.observed).serving_version if row.observed is not None else None
+
+
+def _seen_status(entry: LaunchEntry, seen: Seen) -> EntryStatus:
+    """An entry as it was seen in a cluster."""
+    for one in seen.entries:
+        if one.vanity_url.lower() == entry.vanity_url.lower():
+            return one.model_copy(update={"vanity_url": entry.vanity_url, "desired": entry.replicas})
+    return EntryStatus(vanity_url=entry.vanity_url, algorithm=entry.algorithm, desired=entry.replicas)
 
 
 def _entry_status(entry: LaunchEntry, row: Deployment | None, live: Sequence[Replica]) -> EntryStatus:

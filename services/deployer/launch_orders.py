@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from libs.common.contracts.launches import KEYS_PREFIX, LAUNCH_PREFIX, LaunchOrder
+from libs.common.contracts.launches import KEYS_PREFIX, LAUNCH_PREFIX, KubernetesTarget, LaunchOrder
 
 
 class LaunchOrders:
@@ -18,6 +18,7 @@ class LaunchOrders:
         self._orders: dict[UUID, LaunchOrder] = {}
         self._keys: dict[str, Mapping[str, Any]] = {}
         self._changed: set[UUID] = set()
+        self._changed_in_clusters: set[UUID] = set()
 
     def apply(self, key: str, body: Mapping[str, Any] | None) -> None:
         """One change of the feed. Raises ValueError for a body that is none of its kind."""
@@ -34,6 +35,8 @@ class LaunchOrders:
             else:
                 self._orders[launch_id] = LaunchOrder.model_validate(body)
                 self._changed.add(launch_id)
+                if isinstance(self._orders[launch_id].target, KubernetesTarget):
+                    self._changed_in_clusters.add(launch_id)
         self.on_change()
 
     def order(self, launch_id: UUID) -> LaunchOrder | None:
@@ -47,6 +50,15 @@ class LaunchOrders:
         """Launches that were ordered since this was asked last."""
         changed, self._changed = self._changed, set()
         return changed
+
+    def take_changed_in_clusters(self) -> set[UUID]:
+        """Likewise, of those that are to run in a cluster."""
+        changed, self._changed_in_clusters = self._changed_in_clusters, set()
+        return changed
+
+    def put_back_in_clusters(self, changed: Iterable[UUID]) -> None:
+        """What was taken could not be used."""
+        self._changed_in_clusters.update(changed)
 
     def put_back(self, changed: Iterable[UUID]) -> None:
         """What was taken could not be used."""

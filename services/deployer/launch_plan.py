@@ -76,9 +76,14 @@ def advance(view: LaunchView, now: datetime) -> Step | None:
 def launched(
     launch_id: UUID, state: LaunchState, aim: LaunchOrder | None, proven: LaunchOrder | None
 ) -> Launched | None:
-    """What answers at the addresses of a launch, or None when nothing should. While a version is brought up, what
-    served before answers on, with the keys of before."""
-    if aim is None or not aim.is_addressed or state in (LaunchState.STOPPING, LaunchState.STOPPED):
+    """What answers at the addresses of a launch, or None when nothing should, or nothing of ours. While a version is
+    brought up, what served before answers on, with the keys of before."""
+    if (
+        aim is None
+        or not aim.is_addressed
+        or not isinstance(aim.target, WorkersTarget)
+        or state in (LaunchState.STOPPING, LaunchState.STOPPED)
+    ):
         return None
     settled = state in (LaunchState.DEPLOYED, LaunchState.ROLLED_BACK) or proven is None
     serving = aim if settled or proven is None else proven
@@ -122,7 +127,16 @@ def _take_up(view: LaunchView, now: datetime) -> Step:
     newest = view.newest
     if newest.action is OrderAction.STOP:
         return Step(LaunchState.STOPPING, None, None, None, retire=True)
-    return Step(LaunchState.DEPLOYING, newest, view.proven, now + _patience(newest))
+    proven = view.proven if view.proven is not None and _is_same_place(view.proven, newest) else None
+    return Step(LaunchState.DEPLOYING, newest, proven, now + _patience(newest))
+
+
+def _is_same_place(one: LaunchOrder, other: LaunchOrder) -> bool:
+    """What runs elsewhere cannot be gone back to."""
+    first, second = one.target, other.target
+    if isinstance(first, KubernetesTarget) and isinstance(second, KubernetesTarget):
+        return (first.cluster, first.namespace) == (second.cluster, second.namespace)
+    return first.kind == second.kind
 
 
 def _pause(view: LaunchView, now: datetime) -> Step:

@@ -1,4 +1,5 @@
 """Launches on the platform's workers: orders become entries with replicas, and entries that are ready end an order.
+Those in clusters are brought on by `cluster_launches.py`.
 
 Runs within the reconciler's turn, so one process at a time does. All is in rows; what it is told twice changes
 nothing.
@@ -42,7 +43,8 @@ class Decided:
 
     row: Launch | None
     newest: LaunchOrder
-    step: Step
+    step: Step | None
+    """None: what is left of it on workers ends, as it runs elsewhere now."""
     entry_ids: Sequence[UUID]
 
 
@@ -59,10 +61,14 @@ class Launches:
         found = []
         for launch_id in sorted({*ordered, *await _unfinished(session)}):
             row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
-            newest = self._orders.order(launch_id) or (_order(row.order) if row is not None else None)
-            if newest is None or not isinstance(newest.target, WorkersTarget):
+            newest = self._orders.order(launch_id) or (order(row.order) if row is not None else None)
+            if newest is None:
                 continue
             entries = await _entries(session, launch_id)
+            if not isinstance(newest.target, WorkersTarget):
+                if any(one.replicas for one in entries):
+                    found.append(Decided(row, newest, None, [one.id for one in entries]))
+                continue
             replicas = await store.live_replicas(session, [one.id for one in entries])
             step = launch_plan.advance(self._view(row, newest, entries, replicas), now)
             if step is not None:
@@ -74,7 +80,8 @@ class Launches:
     ) -> None:
         """Write steps down. Entries that are new are added to `locked`, which has all others; `publish` follows."""
         for one in decided:
-            await self._write(session, one.row, one.newest, one.step, now)
+            if one.step is not None:
+                await write(session, one.row, one.newest, one.step, now)
             rows = {key: locked[key] for key in one.entry_ids}
             _aim_at(session, one.newest, one.step, rows, now)
             locked.update(rows)
@@ -83,7 +90,7 @@ class Launches:
     async def publish(self, session: AsyncSession) -> None:
         """Say which launch answers to what. Locks the feed, so it comes last in a transaction."""
         rows = (await session.execute(select(Launch).order_by(Launch.id))).scalars().all()
-        found = {row.id: launch_plan.launched(row.id, row.state, _order(row.aim), _order(row.proven)) for row in rows}
+        found = {row.id: launch_plan.launched(row.id, row.state, order(row.aim), order(row.proven)) for row in rows}
         plain = launch_plan.plain_addresses(
             (row.first_at, body) for row in rows if (body := found[row.id]) is not None
         )
@@ -105,16 +112,16 @@ class Launches:
     ) -> LaunchView:
         if row is None:
             return LaunchView(newest=newest)
-        aim = _order(row.aim)
+        aim = order(row.aim)
         faults = [
             fault for entry in (aim.entries if aim else ()) if (fault := self._fault(row, entry, entries, replicas))
         ]
         return LaunchView(
             newest=newest,
-            order=_order(row.order),
+            order=order(row.order),
             state=row.state,
             aim=aim,
-            proven=_order(row.proven),
+            proven=order(row.proven),
             deadline_at=row.deadline_at,
             ready=aim is not None and not faults,
             running=any(replicas.values()),
@@ -142,37 +149,6 @@ class Launches:
         why = deployment.pending_reason or deployment.last_failure
         return f"{entry.vanity_url}: {ready} of {entry.replicas} are ready" + (f" ({why})" if why else "")
 
-    async def _write(
-        self, session: AsyncSession, row: Launch | None, newest: LaunchOrder, step: Step, now: datetime
-    ) -> None:
-        order = newest.model_dump(mode="json")
-        begun = row is None or row.deployment_id != newest.deployment_id
-        if row is None:
-            row = Launch(id=newest.launch_id, deployment_id=newest.deployment_id, first_at=now)
-            session.add(row)
-        elif begun:
-            before = await session.get_one(LaunchDeployment, row.deployment_id)
-            if before.state in UNFINISHED:
-                before.state, before.changed_at = LaunchState.SUPERSEDED, now
-                events.record_launch(session, now, before.id, "superseded by a later order")
-        if row.aim is None and step.aim is not None:
-            row.first_at = now
-        moved = begun or row.state is not step.state
-        row.deployment_id, row.order, row.state = newest.deployment_id, order, step.state
-        row.aim, row.proven = _dump(step.aim), _dump(step.proven)
-        row.deadline_at, row.reason, row.changed_at = step.deadline_at, step.reason, now
-        await session.flush()
-        current = await session.get(LaunchDeployment, newest.deployment_id)
-        if current is None:
-            current = LaunchDeployment(
-                id=newest.deployment_id, launch_id=row.id, number=newest.number, started_at=now
-            )
-            session.add(current)
-        current.order, current.state, current.reason, current.changed_at = order, step.state, step.reason, now
-        if moved:
-            said = f"{step.state.value.replace('_', ' ')}: version {newest.satellite_version} by {newest.by}"
-            events.record_launch(session, now, current.id, f"{said}; {step.reason}" if step.reason else said)
-
     async def _publish_one(self, session: AsyncSession, row: Launch, said: Launched | None) -> None:
         body = said.model_dump(mode="json") if said is not None else None
         if body != row.launched:
@@ -195,11 +171,41 @@ class Launches:
             await self._feeds.publish(session, LAUNCHED_FEED, key, None)
 
 
+async def write(session: AsyncSession, row: Launch | None, newest: LaunchOrder, step: Step, now: datetime) -> Launch:
+    """Write a step of a launch down; `publish` follows. Gives the launch's row, which is new if there was none."""
+    said = newest.model_dump(mode="json")
+    begun = row is None or row.deployment_id != newest.deployment_id
+    if row is None:
+        row = Launch(id=newest.launch_id, deployment_id=newest.deployment_id, first_at=now)
+        session.add(row)
+    elif begun:
+        before = await session.get_one(LaunchDeployment, row.deployment_id)
+        if before.state in UNFINISHED:
+            before.state, before.changed_at = LaunchState.SUPERSEDED, now
+            events.record_launch(session, now, before.id, "superseded by a later order")
+    if row.aim is None and step.aim is not None:
+        row.first_at = now
+    moved = begun or row.state is not step.state
+    row.deployment_id, row.order, row.state = newest.deployment_id, said, step.state
+    row.aim, row.proven = _dump(step.aim), _dump(step.proven)
+    row.deadline_at, row.reason, row.changed_at = step.deadline_at, step.reason, now
+    await session.flush()
+    current = await session.get(LaunchDeployment, newest.deployment_id)
+    if current is None:
+        current = LaunchDeployment(id=newest.deployment_id, launch_id=row.id, number=newest.number, started_at=now)
+        session.add(current)
+    current.order, current.state, current.reason, current.changed_at = said, step.state, step.reason, now
+    if moved:
+        what = f"{step.state.value.replace('_', ' ')}: version {newest.satellite_version} by {newest.by}"
+        events.record_launch(session, now, current.id, f"{what}; {step.reason}" if step.reason else what)
+    return row
+
+
 def _aim_at(
-    session: AsyncSession, newest: LaunchOrder, step: Step, rows: dict[UUID, Deployment], now: datetime
+    session: AsyncSession, newest: LaunchOrder, step: Step | None, rows: dict[UUID, Deployment], now: datetime
 ) -> None:
     """Set the launch's entries, which are locked, to what it should run, and make them due."""
-    aim = step.aim
+    aim = step.aim if step is not None else None
     wanted = {entry_id(newest.launch_id, one.vanity_url): one for one in (aim.entries if aim is not None else ())}
     labels = dict(aim.target.labels) if aim is not None and isinstance(aim.target, WorkersTarget) else {}
     for key, entry in sorted(wanted.items()):
@@ -214,7 +220,7 @@ def _aim_at(
         row.revision_id, row.algorithm_id = entry.revision_id, entry.algorithm_id
         row.vanity_url, row.replicas, row.labels = entry.vanity_url, entry.replicas, labels
     for key, row in rows.items():
-        if key not in wanted and step.retire:
+        if key not in wanted and (step is None or step.retire):
             row.replicas = 0
         row.launch_deployment_id = newest.deployment_id
         row.paused = newest.paused
@@ -230,7 +236,8 @@ async def _entries(session: AsyncSession, launch_id: UUID) -> Sequence[Deploymen
     return (await session.execute(query, execution_options={"populate_existing": True})).scalars().all()
 
 
-def _order(stored: dict[str, Any] | None) -> LaunchOrder | None:
+def order(stored: dict[str, Any] | None) -> LaunchOrder | None:
+    """An order as a column keeps it."""
     return LaunchOrder.model_validate(stored) if stored is not None else None
 
 

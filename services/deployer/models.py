@@ -201,8 +201,11 @@ class Event(Base):
     )
 
 
-class Launch(Base):
-    """A launch that was ever ordered: what it should run, what it is brought to run, and what ran well before."""
+class Launch(Leased, Base):
+    """A launch that was ever ordered: what it should run, what it is brought to run, and what ran well before.
+
+    The lease is that of the deployer that looks after it in a cluster just now.
+    """
 
     __tablename__ = "launches"
 
@@ -223,6 +226,12 @@ class Launch(Base):
     first_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
     """Since when it has run without a stop: of launches with one vanity URL, the oldest has the plain address."""
     changed_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    places: Mapped[list[dict[str, str]]] = mapped_column(JSONB, default=list)
+    """Namespaces of clusters in which something of it may be (`clusters.py` Place)."""
+    observed: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """What was seen last of it in its cluster (`clusters.py` Seen)."""
+    looked_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
+    """When it was looked at last in its cluster."""
 
     __table_args__ = (
         Index(
@@ -230,6 +239,7 @@ class Launch(Base):
             "id",
             postgresql_where=text("state in ('deploying', 'rolling_back', 'failed', 'stopping')"),
         ),
+        Index("ix_launches_placed", "looked_at", postgresql_where=text("places <> '[]'")),
     )
 
 
@@ -242,6 +252,8 @@ class LaunchDeployment(Base):
     launch_id: Mapped[UUID] = mapped_column(ForeignKey("launches.id", ondelete="CASCADE"))
     number: Mapped[int]
     order: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    images: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """References that it runs with in a cluster (`satellite_source.py` Images): those of its first step."""
     state: Mapped[LaunchState] = mapped_column(_values(LaunchState))
     reason: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime] = mapped_column(db.UtcDateTime)

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.settings import ServiceSettings
+
+
+class ClusterSettings(BaseModel):
+    """A Kubernetes cluster that launches may name, and how satellites are set up there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kubeconfig: Path | None = None
+    """Default: the cluster in which the deployer itself runs, with the rights of its service account."""
+    context: str | None = None
+    """Of the kubeconfig; its current one by default."""
+    create_namespaces: bool = True
+    """Make a launch's namespace when there is none."""
+    ingress_class: str | None = None
+    ingress_annotations: dict[str, str] = {}
+    tls_secret: str | None = None
+    """Name of a Secret in the launch's namespace with the certificate of its Ingress."""
+    pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets in the launch's namespace with which images are pulled."""
+    gateway_replicas: int = Field(default=2, ge=1, le=100)
+    drain_seconds: int = Field(default=3000, ge=0, le=3600)
+    """How long a call may go on in a pod that is replaced."""
 
 
 class DeployerSettings(ServiceSettings):
@@ -15,6 +39,12 @@ class DeployerSettings(ServiceSettings):
     """How long a gateway's word on demand counts. Gateways repeat it every second."""
     pending_grace_seconds: float = Field(default=5.0, ge=0, le=300)
     """How long waiting calls hope for a worker with room before they are told that there is none."""
+    clusters: dict[str, ClusterSettings] = Field(default_factory=dict)
+    """Clusters by the names that launches use, such as `{"prod": {"kubeconfig": "/etc/constellation/prod.yaml"}}`.
+    `in-cluster`, the one around the deployer, needs none."""
+    cluster_look_seconds: float = Field(default=15.0, gt=0, le=3600)
+    """How often a launch in a cluster that runs as it should is looked at, besides when the cluster tells of a
+    change."""
     history_seconds: float = Field(default=3600.0, ge=60)
     """How long a replica that ended stays in the lists."""
     events_kept: int = Field(default=200, ge=10, le=10_000)

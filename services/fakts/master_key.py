@@ -56,6 +56,11 @@ class MasterKey:
         """The token with which such an app claims its configuration, at every start."""
         return _text(self._derive(f"claim token {client_id}")).rstrip("=")
 
+    def report_key(self, launch_id: UUID) -> str:
+        """The mandate key with which a launch that services bring to run reports. It is told again with every order,
+        so it is derived, and the mandate's row holds its digest."""
+        return _text(self._derive(f"report key {launch_id}")).rstrip("=")
+
     def seal(self, data: bytes, *, name: str) -> bytes:
         """Encrypt. What is sealed under one name does not open under another."""
         nonce = secrets.token_bytes(_NONCE_BYTES)

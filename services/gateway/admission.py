@@ -299,7 +299,7 @@ def _check_caller(caller: Caller, headers: Headers) -> None:
             raise Forbidden(f"algorithms call one another {MAX_DEPTH} deep here, which is the limit")
         return
     if principal.kind is not PrincipalKind.ACCOUNT:
-        raise Forbidden("services do not call algorithms")
+        raise Forbidden("services and satellites do not call algorithms")
     if not (principal.permissions.allow_algo or principal.admin_key):
         raise Forbidden(
             f"this token may not call algorithms; it needs the scope {CALL}"

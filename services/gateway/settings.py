@@ -54,6 +54,20 @@ class GatewaySettings(ServiceSettings):
     """What those replicas want to be shown."""
     call_token_secret: SecretStr | None = None
     """Of a satellite, the same for all its gateways. Without it its algorithms cannot call one another."""
+    report_token: SecretStr | None = None
+    """Mandate key with which a satellite's gateway reports to the platform that made it. Without one it does not."""
+    report_token_file: Path | None = None
+    """File that holds it, read at each login."""
+    mothership: str | None = None
+    """URL of that platform, where it is another one from here than the plan says."""
+    report_insecure: bool = False
+    """The key may go there without TLS, to another host. Only in a network that is trusted."""
+    report_seconds: float = Field(default=10.0, gt=0)
+    """From one report to the next, when something has changed."""
+    report_heartbeat_seconds: float = Field(default=60.0, gt=0)
+    """The same when nothing has; also the longest pause between attempts while the platform cannot be reached."""
+    report_spool_mib: int = Field(default=64, ge=1)
+    """Room for reports that wait for the platform. Past it the oldest lose their records of calls."""
     trust_forwarded: bool = False
     """Pass `X-Forwarded-*` of clients on. Only for a gateway that clients reach through another proxy alone."""
 

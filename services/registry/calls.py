@@ -67,6 +67,7 @@ async def entries(
     *,
     account: str | None,
     algorithm_id: UUID | None,
+    launch_id: UUID | None,
     errors: bool,
     since: datetime | None,
 ) -> Page[Call]:
@@ -76,6 +77,8 @@ async def entries(
         query = query.where(Call.account == account)
     if algorithm_id is not None:
         query = query.where(Call.algorithm_id == algorithm_id)
+    if launch_id is not None:
+        query = query.where(Call.launch_id == launch_id)
     if errors:
         query = query.where(Call.error.is_not(None))
     if since is not None:

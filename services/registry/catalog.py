@@ -6,6 +6,7 @@ of one algorithm are made one after the other, each from all that was committed 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import select
@@ -32,31 +33,39 @@ class Catalog:
     async def tell(self, session: AsyncSession, algorithm: Algorithm) -> None:
         """Publish an algorithm as the session sees it. Its row is locked, and nothing else is locked afterwards."""
         await session.flush()
-        entry = CatalogEntry(
-            id=algorithm.id,
-            owner=algorithm.owner,
-            name=algorithm.name,
-            network_access=NetworkAccess(algorithm.settings["network_access"]),
-            pipeline_enabled=algorithm.settings["pipeline_enabled"],
-            scaling=Scaling.model_validate(algorithm.scaling),
-            secrets_version=algorithm.secrets_version,
-            revisions=await self._revisions(session, algorithm.id),
-        )
-        await self._publisher.publish(session, CATALOG_FEED, str(algorithm.id), entry.model_dump(mode="json"))
+        told = await entry(session, algorithm)
+        await self._publisher.publish(session, CATALOG_FEED, str(algorithm.id), told.model_dump(mode="json"))
 
     async def forget(self, session: AsyncSession, algorithm_id: UUID) -> None:
         """The algorithm is gone. The last thing that a transaction does."""
         await session.flush()
         await self._publisher.publish(session, CATALOG_FEED, str(algorithm_id), None)
 
-    async def _revisions(self, session: AsyncSession, algorithm_id: UUID) -> tuple[Revision, ...]:
-        query = (
-            select(Build, Release)
-            .outerjoin(Release, Release.build_id == Build.id)
-            .where(Build.algorithm_id == algorithm_id, Build.state == BuildState.SUCCEEDED)
-            .order_by(Build.number)
-        )
-        return tuple(_revision(build, release) for build, release in await session.execute(query))
+
+async def entry(session: AsyncSession, algorithm: Algorithm, only: Collection[UUID] | None = None) -> CatalogEntry:
+    """An algorithm's entry.
+
+    Args:
+        only: the revisions to name; None names all.
+    """
+    query = (
+        select(Build, Release)
+        .outerjoin(Release, Release.build_id == Build.id)
+        .where(Build.algorithm_id == algorithm.id, Build.state == BuildState.SUCCEEDED)
+        .order_by(Build.number)
+    )
+    if only is not None:
+        query = query.where(Build.id.in_(only))
+    return CatalogEntry(
+        id=algorithm.id,
+        owner=algorithm.owner,
+        name=algorithm.name,
+        network_access=NetworkAccess(algorithm.settings["network_access"]),
+        pipeline_enabled=algorithm.settings["pipeline_enabled"],
+        scaling=Scaling.model_validate(algorithm.scaling),
+        secrets_version=algorithm.secrets_version,
+        revisions=tuple([_revision(build, release) for build, release in await session.execute(query)]),
+    )
 
 
 def _revision(build: Build, release: Release | None) -> Revision:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.bus import Bus
-from libs.common.contracts import launches as contract
 from libs.common.contracts.builds import BuildState
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.jobs import DEPLOY_QUEUE, LaunchChanged
@@ -25,21 +24,20 @@ from libs.common.contracts.launches import (
     LAUNCHES_FEED,
     BundleTarget,
     KeySet,
+    KubernetesTarget,
     LaunchEntry,
-    LaunchOrder,
     OrderAction,
     Target,
 )
 from libs.common.db import after_commit, now
 from libs.common.feed import FeedPublisher
 from libs.common.problems import Conflict, NotFound, Unprocessable
-from services.registry import satellite_entries, satellites
+from services.registry import plans, satellite_entries, satellites
 from services.registry.audit import Audit
 from services.registry.models import AcceptedKeys, Build, Launch, Order, Satellite, SatelliteVersion
 from services.registry.pages import Page, Paging
 
 MAX_DESCRIPTION = 10_000
-_TARGET: TypeAdapter[contract.Target] = TypeAdapter(Target)
 
 
 class LaunchBody(BaseModel):
@@ -130,17 +128,22 @@ class Launches:
 
         Raises:
             Unprocessable: there is no such version, or the target is none that deployers launch on.
-            Conflict: an algorithm of the version does not exist any more.
+            Conflict: an algorithm of the version does not exist any more, or the launch runs elsewhere.
         """
         row = await locked(session, launch_id)
         satellite = await _satellite(session, row)
-        if row.target["kind"] == "kubernetes":
-            raise Unprocessable("deployers of this release launch on workers only; give the launch such a target")
+        target = plans.TARGET.validate_python(row.target)
+        if isinstance(target, KubernetesTarget) and target.container_registry is None:
+            raise Unprocessable(
+                "target.container_registry: name the repository from which the cluster pulls images, such as"
+                " registry.example/constellation"
+            )
         if row.target["kind"] == BundleTarget().kind:
             raise Unprocessable(
                 "this launch's target is a bundle: fetch it with 'constellation satellite "
                 f"{satellite.id} {row.id} get KEY' and deploy it where it shall run"
             )
+        await _check_place(session, row, target)
         if version is not None:
             row.satellite_version = await _version(session, satellite, version)
         await _check_built(session, satellite, row.satellite_version)
@@ -240,28 +243,11 @@ class Launches:
 
     async def _tell(self, session: AsyncSession, row: Launch, order: Order) -> None:
         """Publish the launch's newest order. The last thing that a transaction does."""
-        satellite = await session.get_one(Satellite, row.satellite_id)
-        version = await session.get_one(SatelliteVersion, (satellite.id, order.satellite_version))
-        keys = await session.get_one(AcceptedKeys, version.keys)
-        said = LaunchOrder(
-            deployment_id=order.deployment_id,
-            launch_id=row.id,
-            number=order.number,
-            action=order.action,
-            satellite_id=satellite.id,
-            satellite=satellite.name,
-            satellite_version=order.satellite_version,
-            name=row.name,
-            entries=tuple(LaunchEntry.model_validate(one) for one in version.entries),
-            keys=version.keys,
-            target=_TARGET.validate_python(order.target),
-            paused=order.paused,
-            by=order.by,
-            at=order.at,
-        )
+        said = await plans.of_order(session, row, order)
+        keys = await session.get_one(AcceptedKeys, said.keys)
         await session.flush()
         key_set = KeySet(keys=keys.keys).model_dump(mode="json")
-        await self._publisher.publish(session, LAUNCHES_FEED, f"{KEYS_PREFIX}{version.keys}", key_set)
+        await self._publisher.publish(session, LAUNCHES_FEED, f"{KEYS_PREFIX}{said.keys}", key_set)
         key = f"{LAUNCH_PREFIX}{row.id}"
         await self._publisher.publish(session, LAUNCHES_FEED, key, said.model_dump(mode="json"))
         job = LaunchChanged(launch_id=row.id, deployment_id=order.deployment_id)
@@ -271,6 +257,14 @@ class Launches:
 async def get(session: AsyncSession, launch_id: UUID) -> Launch:
     """Raises NotFound."""
     return _present(await session.get(Launch, launch_id), launch_id)
+
+
+async def ever(session: AsyncSession, launch_id: UUID) -> Launch:
+    """A launch, removed or not. Raises NotFound when there never was one."""
+    row = await session.get(Launch, launch_id)
+    if row is None:
+        raise NotFound(f"there is no launch {launch_id}")
+    return row
 
 
 async def locked(session: AsyncSession, launch_id: UUID) -> Launch:
@@ -362,6 +356,26 @@ async def _version(session: AsyncSession, satellite: Satellite, number: int | No
         raise Unprocessable(fault.detail) from None
 
 
+async def _check_place(session: AsyncSession, row: Launch, target: Target) -> None:
+    """Raises Conflict when the launch was ordered to run elsewhere, where nobody would end it."""
+    newest = await newest_order(session, row.id)
+    if newest is None or newest.action is OrderAction.STOP:
+        return
+    before = _place(plans.TARGET.validate_python(newest.target))
+    if before != _place(target):
+        raise Conflict(
+            f"launch '{row.name}' runs {before}; stop it before it is deployed to run {_place(target)}, or make"
+            " another launch for that"
+        )
+
+
+def _place(target: Target) -> str:
+    """In words."""
+    if isinstance(target, KubernetesTarget):
+        return f"in namespace '{target.namespace}' of cluster '{target.cluster}'"
+    return "on workers"
+
+
 async def _check_built(session: AsyncSession, satellite: Satellite, number: int) -> None:
     """Raises Conflict when something that the version names does not exist any more."""
     entries = [
@@ -382,7 +396,7 @@ async def _check_built(session: AsyncSession, satellite: Satellite, number: int)
 def _target(document: dict[str, Any]) -> dict[str, Any]:
     """Raises Unprocessable that names the member."""
     try:
-        known = dict(_TARGET.validate_python(document).model_dump(mode="json"))
+        known = dict(plans.TARGET.validate_python(document).model_dump(mode="json"))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         said = "; ".join(f"target.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in faults)

@@ -198,9 +198,12 @@ class Call(Base):
     input_head: Mapped[str | None] = mapped_column(Text)
     parent: Mapped[str | None] = mapped_column(Text)
     gateway: Mapped[str] = mapped_column(Text)
+    launch_id: Mapped[UUID | None]
+    """The launch apart from the platform that reported it."""
 
     __table_args__ = (
         Index("ix_calls_at", "at"),
+        Index("ix_calls_launch", "launch_id", "at", postgresql_where=text("launch_id is not null")),
         Index("ix_calls_errors", "algorithm_id", "at", postgresql_where=text("error is not null")),
         Index("ix_calls_account_errors", "account", "at", postgresql_where=text("error is not null")),
         Index("ix_calls_nested_errors", "at", postgresql_where=text("error is not null and parent is not null")),
@@ -459,3 +462,42 @@ class LinkedVersion(Base):
     def version(self) -> str:
         """`OWNER/NAME/HASH`."""
         return f"{self.owner}/{self.name}/{self.commit}"
+
+
+class SatelliteRun(Base):
+    """One run of a gateway that serves a launch apart from the platform: what it reported last.
+
+    Who takes a report locks the row first; `sequence` is that of the newest report that was taken.
+    """
+
+    __tablename__ = "satellite_runs"
+
+    launch_id: Mapped[UUID] = mapped_column(ForeignKey("launches.id"), primary_key=True)
+    instance: Mapped[str] = mapped_column(String(64), primary_key=True)
+    run: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger, default=0)
+    deployment_id: Mapped[UUID | None]
+    satellite_version: Mapped[int] = mapped_column(default=0)
+    version: Mapped[str] = mapped_column(String(64), default="")
+    """Of Constellation there."""
+    entries: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
+    """Of `contracts/launches.py` EntryStatus."""
+    dropped: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Records of calls that it lost, in sum."""
+    reported_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    """When the newest report was closed, by the satellite's clock."""
+    first_heard_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
+    heard_at: Mapped[datetime] = mapped_column(db.UtcDateTime, index=True)
+
+
+class SatelliteUsage(Base):
+    """What was called of one entry of a launch apart from the platform, within one hour, at all its gateways."""
+
+    __tablename__ = "satellite_usage"
+
+    launch_id: Mapped[UUID] = mapped_column(ForeignKey("launches.id"), primary_key=True)
+    hour: Mapped[datetime] = mapped_column(db.UtcDateTime, primary_key=True)
+    vanity_url: Mapped[str] = mapped_column(String(81), primary_key=True)
+    calls: Mapped[int] = mapped_column(BigInteger)
+    errors: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float]

@@ -7,16 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from libs.common import idempotency, logs
 from libs.common.blobs import Blobs
 from libs.common.clients.deployer import DeployerClient
 from libs.common.clients.fakts import FaktsClient
-from libs.common.contracts.launches import LaunchStatus
+from libs.common.contracts.bundles import Bundle, BundleAwaited
+from libs.common.contracts.identity import Principal
+from libs.common.contracts.images import ImagesOf
+from libs.common.contracts.launches import LaunchOrder, LaunchStatus
+from libs.common.contracts.satellites import SatellitePlan
 from libs.common.db import Database, now
 from libs.common.feed import FeedPublisher
 from libs.common.loops import Loop
-from libs.common.problems import Unavailable
+from libs.common.problems import Conflict, Unavailable
 from libs.common.service import Runtime
+from services.registry import bundles, launches, plans
 from services.registry.algorithms import Algorithms
 from services.registry.applications import Applications
 from services.registry.audit import Audit
@@ -31,6 +38,7 @@ from services.registry.images import Images
 from services.registry.launches import Launches
 from services.registry.models import Answered, FeedEntry, FeedVersion
 from services.registry.pushes import Pushes
+from services.registry.reports import Reports
 from services.registry.repositories import Repositories
 from services.registry.satellites import Satellites
 from services.registry.secrets import Cipher, Secrets
@@ -70,6 +78,7 @@ class Registry:
     applications: Applications
     images: Images
     image_pushes: ImagePushes
+    reports: Reports
     deployer: DeployerClient
 
     @classmethod
@@ -121,6 +130,7 @@ class Registry:
             applications=Applications(audit, publisher, runtime.bus),
             images=images,
             image_pushes=ImagePushes(images, database, runtime.bus, patience),
+            reports=Reports(database, audit),
             deployer=DeployerClient(runtime.http, runtime.member),
         )
 
@@ -147,8 +157,55 @@ class Registry:
             log.warning("launches_not_known", reason=fault.detail)
             return None
 
+    async def launch_plan(self, launch_id: UUID, deployment_id: UUID | None) -> SatellitePlan:
+        """The plan of one order of a launch, the newest one if no deployment is named, without images.
+
+        Raises NotFound, Conflict.
+        """
+        async with self.database.transaction() as session:
+            order = await plans.order_named(session, launch_id, deployment_id)
+            return await self._render(session, order)
+
+    async def bundle(self, launch_id: UUID, who: Principal) -> Bundle | BundleAwaited:
+        """A launch's bundle, or what is still being made of it; asking orders that.
+
+        Raises NotFound, Conflict when something that it names is gone, or an image cannot be made.
+        """
+        async with self.database.transaction() as session:
+            launch = await launches.get(session, launch_id)
+            order = await plans.of_bundle(session, launch)
+            images = await self.images.of_entries(session, order.entries)
+            plan = await self._render(session, order, images)
+            secrets = await self.secrets.carried(session, {entry.algorithm_id for entry in order.entries})
+            if images.ready:
+                version = f"version {order.satellite_version}"
+                self.audit.record(session, who, "launch.bundle", f"{launch.name} ({launch.id})", version)
+        if failed := images.failed:
+            raise Conflict(f"the bundle cannot be made: {'; '.join(failed)}")
+        if not images.ready:
+            return BundleAwaited(waiting=tuple(images.waiting))
+        packed = await bundles.pack(plan, secrets, self.blobs)
+        signature = await self.fakts.sign_bundle(packed.sha256)
+        return Bundle(index=packed.index, signature=signature, files=packed.files)
+
+    async def _render(
+        self, session: AsyncSession, order: LaunchOrder, images: ImagesOf | None = None
+    ) -> SatellitePlan:
+        if not self.runtime.identity.complete:
+            raise Unavailable("accounts and keys are not known here yet; ask again")
+        made = {UUID(key): one.digest for key, one in images.images.items() if one.digest} if images else {}
+        return await plans.render(
+            session,
+            order,
+            self.runtime.directory,
+            images=made,
+            gateway_image=images.gateway.digest if images and images.gateway else None,
+            mothership=self.runtime.member.configuration.public_url,
+        )
+
     async def _purge_records(self) -> None:
         await self.calls.purge(self.settings.keep_calls_days)
         await self.audit.purge(self.settings.keep_audit_days)
+        await self.reports.purge(self.settings.keep_usage_days)
         async with self.database.transaction() as session:
             await idempotency.purge(session, Answered, now())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from libs.common.contracts.launches import LaunchEntry, LaunchStatus
-from services.registry.models import Launch, Order, Satellite, SatelliteVersion
+from libs.common.contracts.launches import BundleTarget, EntryStatus, LaunchEntry, LaunchStatus, OrderAction
+from services.registry.models import Launch, Order, Satellite, SatelliteRun, SatelliteVersion
+from services.registry.reports import Usage
 from services.registry.views import timestamp
 
 Statuses = Mapping[UUID, LaunchStatus] | None
@@ -95,6 +97,59 @@ def still_running(rows: Iterable[tuple[Launch, Order]], statuses: Statuses) -> l
         }
         for launch, order in rows
     ]
+
+
+def wanted_version(launch: Launch, newest: Order | None) -> int | None:
+    """The version that a launch should run: that of its newest order. Nobody orders a bundle; there it is the
+    configured one."""
+    if newest is None or launch.target["kind"] == BundleTarget().kind:
+        return launch.satellite_version
+    return newest.satellite_version if newest.action is OrderAction.DEPLOY else None
+
+
+def gateway(row: SatelliteRun, *, stale: bool, wanted: int | None) -> dict[str, Any]:
+    """A gateway of a launch apart from the platform, as it last reported.
+
+    Args:
+        wanted: the version that the launch should run.
+    """
+    entries = [EntryStatus.model_validate(one) for one in row.entries]
+    return {
+        "instance": row.instance,
+        "run": row.run,
+        "satellite_version": row.satellite_version,
+        "deployment_id": str(row.deployment_id),
+        "up_to_date": row.satellite_version == wanted,
+        "constellation": row.version,
+        "desired": sum(one.desired for one in entries),
+        "ready": sum(one.ready for one in entries),
+        "entries": row.entries,
+        "records_dropped": row.dropped,
+        "last_heard": timestamp(row.heard_at),
+        "reported_at": timestamp(row.reported_at),
+        "stale": stale,
+    }
+
+
+def usage(launch_id: UUID, since: datetime, by: str, found: Iterable[Usage]) -> dict[str, Any]:
+    """What was called, entry by entry in sum, and in its course."""
+    sums: dict[str, dict[str, Any]] = {}
+    course = []
+    for one in found:
+        counts = {"calls": one.calls, "errors": one.errors, "seconds": round(one.seconds, 6)}
+        course.append({"vanity_url": one.vanity_url, by: timestamp(one.since), **counts})
+        total = sums.setdefault(
+            one.vanity_url, {"vanity_url": one.vanity_url, "calls": 0, "errors": 0, "seconds": 0.0}
+        )
+        for name, value in counts.items():
+            total[name] = round(total[name] + value, 6)
+    return {
+        "launch_id": str(launch_id),
+        "since": timestamp(since),
+        "by": by,
+        "entries": [sums[name] for name in sorted(sums)],
+        "course": course,
+    }
 
 
 def running(launch_id: UUID, statuses: Statuses) -> dict[str, Any] | None:

@@ -7,18 +7,21 @@ is moved to another row does not open there.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 from uuid import UUID, uuid4
 
+import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.common.contracts.bundles import SatelliteSecrets
 from libs.common.contracts.identity import Principal
 from libs.common.db import now
 from libs.common.problems import Conflict, Invalid, NotFound
@@ -65,6 +68,11 @@ class Cipher:
 
     def __init__(self, key: str) -> None:
         self._aead = AESGCM(hashlib.sha256(key.encode()).digest())
+        self._salting = hashlib.sha256(b"salt\0" + key.encode()).digest()
+
+    def salt(self, content: bytes) -> str:
+        """The same for the same content, and nothing that anybody without the key could guess."""
+        return hmac.digest(self._salting, content, "sha256").hex()
 
     def seal(self, row: UUID, value: str) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
@@ -140,6 +148,15 @@ class Secrets:
             raise NotFound(f"there is no revision {revision_id}")
         secrets = await listed(session, algorithm.id)
         return algorithm.secrets_version, {one.variable: self._cipher.open(one.id, one.sealed) for one in secrets}
+
+    async def carried(self, session: AsyncSession, algorithms: Collection[UUID]) -> SatelliteSecrets:
+        """All variables of some algorithms, to be carried away. Raises SecretUnreadable."""
+        query = select(Secret).where(Secret.algorithm_id.in_(algorithms)).order_by(Secret.variable)
+        found: dict[UUID, dict[str, str]] = {}
+        for secret in (await session.execute(query)).scalars():
+            found.setdefault(secret.algorithm_id, {})[secret.variable] = self._cipher.open(secret.id, secret.sealed)
+        salted = orjson.dumps({str(one): found[one] for one in sorted(found)})
+        return SatelliteSecrets(salt=self._cipher.salt(salted), algorithms=found)
 
     async def _changed(
         self, session: AsyncSession, algorithm: Algorithm, secret: Secret, who: Principal, act: str

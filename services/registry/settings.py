@@ -41,5 +41,9 @@ class RegistrySettings(ServiceSettings):
     """Pause before an image that failed is tried again for a launch that waits for it."""
     keep_calls_days: int = Field(default=7, ge=1)
     keep_audit_days: int = Field(default=365, ge=1)
+    keep_usage_days: int = Field(default=400, ge=1)
+    """How long it is known what was called at satellites apart from the platform, and who reported it."""
+    satellite_stale_seconds: float = Field(default=300.0, gt=0)
+    """A satellite's gateway that was not heard of for longer is shown as stale."""
     keep_removed_days: int = Field(default=30, ge=0)
     """How long the repository of a deleted algorithm stays on disk."""

@@ -139,6 +139,7 @@ def call(row: Call) -> dict[str, Any]:
         "error": row.error,
         "parent": row.parent,
         "gateway": row.gateway,
+        "launch_id": _text(row.launch_id),
     }
 
 

@@ -190,7 +190,7 @@ class Worker:
             gpus=gpus,
             environments=environments,
             programs=programs,
-            registry=registry,
+            secrets=registry,
             door=self._door,
             gateways=lambda: joined.member.urls("gateway"),
             limits=limits,

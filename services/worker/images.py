@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from libs.common.contracts.catalog import Language
+from libs.common.oci.documents import Descriptor
 from libs.common.oci.images import Image, Start, compose
 from libs.common.oci.layers import Entry, Layer, tree, write_layer
 from services.worker.environments import Prepared
@@ -31,6 +32,8 @@ HOME = PurePosixPath("/opt/constellation")
 RUNNER, ENVIRONMENT, ALGORITHM, SPEC = HOME / "runner", HOME / "environment", HOME / "algorithm", HOME / "spec.json"
 USER = "65532:65532"
 """Nobody's account, by the custom of images without root."""
+_MADE = "constellation: "
+"""Begins what the history of an image says of the layers that are not the base's."""
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _VERSION = "PYTHON_VERSION"
 """A variable by which the official Python images say what they hold."""
@@ -105,6 +108,16 @@ async def assembled(
         yield made
 
 
+def layers_of(image: Image) -> dict[str, Descriptor]:
+    """The layers of an algorithm's image that are not its base's, by name: `runner`, `environment`, `algorithm`."""
+    steps = [str(step.get("created_by", "")) for step in image.config.history or () if not step.get("empty_layer")]
+    return {
+        step.removeprefix(_MADE): layer
+        for step, layer in zip(steps, image.manifest.layers, strict=False)
+        if step.startswith(_MADE)
+    }
+
+
 @asynccontextmanager
 async def on_base(
     base: Image, parts: Mapping[str, Iterable[Entry]], start: Start, *, work: Path, epoch: int
@@ -118,7 +131,7 @@ async def on_base(
         layers: list[Layer] = []
         for name, entries in parts.items():
             file = Path(folder) / f"{name}.tar.gz"
-            said = f"constellation: {name}"
+            said = f"{_MADE}{name}"
             layers.append(await asyncio.to_thread(write_layer, entries, file, epoch=epoch, created_by=said))
         image = compose(
             base,

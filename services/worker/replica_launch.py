@@ -8,15 +8,15 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
+from uuid import UUID
 
 from libs.common import logs, problems
-from libs.common.clients.registry import RegistryClient
-from libs.common.contracts.catalog import NetworkAccess
+from libs.common.contracts.catalog import Artifact, Language, NetworkAccess
 from libs.common.contracts.replicas import Address, ReplicaSpec, ReplicaState
 from libs.common.hosts import host_id
 from services.worker.door import Door
-from services.worker.environments import BlobDamaged, Environments, LanguageMissing, Prepared
+from services.worker.environments import BlobDamaged, LanguageMissing, Prepared
 from services.worker.folders import Folders
 from services.worker.gpus import Gpus
 from services.worker.handles import Handle
@@ -25,6 +25,7 @@ from services.worker.python_packages import RequirementsFailed
 from services.worker.replica_folder import ReplicaFolder
 from services.worker.runtimes.protocol import Container, ContainerManager, NotStarted
 from services.worker.sandbox import Limits
+from services.worker.steps import Say
 from services.worker.trees import BadArchive
 from services.worker.users import NoUserLeft, Users
 
@@ -48,6 +49,24 @@ class Listening:
     """Host under which gateways reach it."""
 
 
+class Preparations(Protocol):
+    """Who lays out what replicas run, by artifact. See `Environments`."""
+
+    async def prepare(
+        self, artifact: Artifact, language: Language, owner: str, *, user: str, say: Say
+    ) -> Prepared: ...
+
+    def release(self, prepared: Prepared, user: str) -> None: ...
+
+    def keep(self, prepared: Prepared, user: str) -> None: ...
+
+
+class SecretsSource(Protocol):
+    """Who knows the secrets of algorithms."""
+
+    async def environment(self, revision_id: UUID) -> dict[str, str]: ...
+
+
 @dataclass(frozen=True)
 class ReplicaHost:
     """What all replicas of a worker share."""
@@ -56,9 +75,9 @@ class ReplicaHost:
     folders: Folders
     users: Users
     gpus: Gpus
-    environments: Environments
+    environments: Preparations
     programs: Programs
-    registry: RegistryClient
+    secrets: SecretsSource
     door: Door
     gateways: Callable[[], Sequence[str]]
     limits: Limits
@@ -180,7 +199,7 @@ async def _secrets(host: ReplicaHost, spec: ReplicaSpec) -> dict[str, str]:
         return {}
     for attempt in range(1, _SECRETS_ATTEMPTS + 1):
         try:
-            return await host.registry.environment(spec.revision_id)
+            return await host.secrets.environment(spec.revision_id)
         except problems.Unavailable as error:
             if attempt == _SECRETS_ATTEMPTS:
                 raise ReplicaFailed("its secrets cannot be fetched: the registry does not answer") from error

@@ -42,6 +42,14 @@ class Replicas:
                 log.warning("stray_removed", replica=str(replica_id))
                 await self._stop(replica_id)
 
+    async def clear(self) -> None:
+        """End what an earlier one left, of which nobody knows any more."""
+        for replica_id in await self._host.containers.list():
+            await self._stop(replica_id)
+        for path in self._host.folders.run.iterdir():
+            if path != self._host.door.folder:
+                await asyncio.to_thread(remove, path)
+
     def apply(self, orders: Mapping[UUID, ReplicaOrder]) -> Actions:
         """Do what follows from a deployer's orders. Returns at once; what takes time goes on by itself."""
         wanted = {replica_id: order.drain for replica_id, order in orders.items()}

@@ -89,11 +89,12 @@ class Toolchain:
 
 async def find(settings: WorkerSettings) -> Toolchain:
     """Raises ToolMissing for what the settings name and is not usable."""
-    python = await _python(settings.python or Path(getattr(sys, "_base_executable", sys.executable)))
+    python = await interpreter(settings.python or Path(getattr(sys, "_base_executable", sys.executable)))
     return Toolchain(_resolved(find_uv_bin()), python, await _node(settings.node))
 
 
-async def _python(path: Path) -> Interpreter:
+async def interpreter(path: Path) -> Interpreter:
+    """A Python. Raises ToolMissing."""
     found = shutil.which(path)
     if found is None:
         raise ToolMissing(f"there is no Python at {path}; set CONSTELLATION_PYTHON to an interpreter")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 MAX_MEMBERS = 200_000
@@ -21,6 +21,10 @@ _FOLDER_MODE = 0o555
 
 class BadArchive(ValueError):
     """The archive is damaged or holds what a source archive may not; the text says what."""
+
+
+Place = Callable[[str], str | None]
+"""The name in the target of a member, or None for one that is left out."""
 
 
 def unpack(
@@ -39,6 +43,32 @@ def unpack(
     Raises:
         BadArchive: it cannot be taken. What was unpacked until then is still there.
     """
+
+    def place(name: str) -> str | None:
+        return None if name.removeprefix("./").partition("/")[0] in (linked or {}) else name
+
+    extract(archive, target, place=place, max_bytes=max_bytes, max_members=max_members)
+    for name, path in (linked or {}).items():
+        (target / name).symlink_to(path)
+    freeze(target)
+
+
+def extract(
+    archive: Path,
+    target: Path,
+    *,
+    place: Place,
+    moved: Mapping[str, Path] | None = None,
+    max_bytes: int = MAX_BYTES,
+    max_members: int = MAX_MEMBERS,
+) -> None:
+    """Unpack what has a place into the empty folder `target`.
+
+    Args:
+        moved: folders, by the absolute path that links in the archive have for them, with where they are here.
+
+    Raises as `unpack`.
+    """
     left, count = max_bytes, 0
     try:
         with tarfile.open(archive, "r:*") as members:
@@ -49,32 +79,36 @@ def unpack(
                     raise BadArchive(f"the source has more than {max_members} files")
                 if left < 0:
                     raise BadArchive(f"the source is larger than {max_bytes} bytes when it is unpacked")
-                if member.name.removeprefix("./").partition("/")[0] not in (linked or {}):
-                    _write(members, member, target)
+                if (name := place(member.name)) is not None:
+                    _write(members, member, name, target, moved or {})
     except (tarfile.TarError, EOFError, OSError, UnicodeError) as error:
         raise BadArchive(f"the source archive cannot be unpacked: {error}") from error
-    for name, path in (linked or {}).items():
-        (target / name).symlink_to(path)
-    _freeze(target)
 
 
-def _write(members: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    parts = PurePosixPath(member.name).parts
-    if member.name.startswith("/") or ".." in parts or "\0" in member.name:
-        raise BadArchive(f"the source has a file outside of itself: {member.name!r}")
+def freeze(target: Path) -> None:
+    """Nobody changes the folders of an unpacked archive any more."""
+    for folder, _, _ in os.walk(target, topdown=False):
+        Path(folder).chmod(_FOLDER_MODE)
+
+
+def _write(
+    members: tarfile.TarFile, member: tarfile.TarInfo, name: str, target: Path, moved: Mapping[str, Path]
+) -> None:
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        raise BadArchive(f"the source has a file outside of itself: {name!r}")
     path = target.joinpath(*parts)
-    _check_parents(target, parts, member.name)
+    _check_parents(target, parts, name)
     if member.isdir():
         if path.is_symlink() or (path.exists() and not path.is_dir()):
-            raise BadArchive(f"the source has two things called {member.name!r}")
+            raise BadArchive(f"the source has two things called {name!r}")
         path.mkdir(parents=True, exist_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() or path.exists():
-        raise BadArchive(f"the source has two things called {member.name!r}")
+        raise BadArchive(f"the source has two things called {name!r}")
     if member.issym():
-        _check_link(parts, member)
-        path.symlink_to(member.linkname)
+        path.symlink_to(_followed(member.linkname, moved) or _checked_link(parts, member))
     elif member.isreg():
         content = members.extractfile(member)
         with path.open("xb") as file:
@@ -82,7 +116,16 @@ def _write(members: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> N
                 shutil.copyfileobj(content, file)
         path.chmod(_PROGRAM_MODE if member.mode & 0o111 else _FILE_MODE)
     else:
-        raise BadArchive(f"the source has something that is neither file, folder nor link: {member.name!r}")
+        raise BadArchive(f"the source has something that is neither file, folder nor link: {name!r}")
+
+
+def _followed(link: str, moved: Mapping[str, Path]) -> Path | None:
+    """Where a link to a folder that was moved leads now."""
+    wanted = PurePosixPath(link)
+    for before, now in moved.items():
+        if wanted.is_relative_to(before) and ".." not in wanted.parts:
+            return now / wanted.relative_to(before)
+    return None
 
 
 def _check_parents(target: Path, parts: tuple[str, ...], name: str) -> None:
@@ -94,7 +137,8 @@ def _check_parents(target: Path, parts: tuple[str, ...], name: str) -> None:
             raise BadArchive(f"the source has a file behind a link: {name!r}")
 
 
-def _check_link(parts: tuple[str, ...], member: tarfile.TarInfo) -> None:
+def _checked_link(parts: tuple[str, ...], member: tarfile.TarInfo) -> str:
+    """Where the link leads, if that is inside."""
     if member.linkname.startswith("/"):
         raise BadArchive(f"the source has a link to outside of itself: {member.name!r}")
     depth = len(parts) - 1
@@ -102,8 +146,4 @@ def _check_link(parts: tuple[str, ...], member: tarfile.TarInfo) -> None:
         depth += -1 if part == ".." else 1
         if depth < 0:
             raise BadArchive(f"the source has a link to outside of itself: {member.name!r}")
-
-
-def _freeze(target: Path) -> None:
-    for folder, _, _ in os.walk(target, topdown=False):
-        Path(folder).chmod(_FOLDER_MODE)
+    return member.linkname

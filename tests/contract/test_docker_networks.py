@@ -15,7 +15,7 @@ from services.worker import sandbox, toolchain
 from services.worker.folders import Folders
 from services.worker.runner import protocol
 from services.worker.settings import WorkerSettings
-from tests.contract.test_runtimes import ALGORITHM, TOKEN, Node
+from tests.contract.nodes import ALGORITHM, TOKEN, Node
 from tests.service.worker.calling import call
 from tests.service.worker.places import passable_folder
 from tests.support.docker import Docker

@@ -25,13 +25,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import KeySet, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from libs.common.contracts.bundles import SIGNATURE_TYPE
 from libs.common.contracts.feeds import FeedChange, FeedPage
 from libs.common.contracts.identity import (
     FULL_PERMISSIONS,
@@ -57,6 +58,7 @@ from libs.common.contracts.joining import (
     SelfDescription,
     ServiceConfiguration,
 )
+from libs.common.contracts.satellites import reporter
 from libs.common.directory import ACCOUNT_PREFIX, ISSUER_PREFIX, KEY_PREFIX, key_hash
 from tests.support.serving import serving
 
@@ -102,6 +104,7 @@ class FaktsDouble:
                 Route("/internal/feeds/identity", self._feed),
                 Route("/internal/passwords/verify", self._verify, methods=["POST"]),
                 Route("/internal/tokens/exchange", self._exchange, methods=["POST"]),
+                Route("/internal/signatures", self._sign_bundle, methods=["POST"]),
                 Route("/healthz", self._healthz),
             ]
         )
@@ -209,6 +212,11 @@ class FaktsDouble:
         account = self.accounts[name]
         return self._sign(sub=str(account.id), preferred_username=name, client_app="console", scope=scope)
 
+    def satellite_token(self, launch_id: UUID, scope: str = "satellite:report") -> str:
+        """What the gateways of a launch send that log in with a mandate's key."""
+        client_id = str(uuid4())
+        return self._sign(sub=client_id, client_id=client_id, client_app=reporter(launch_id), scope=scope)
+
     # The protocol
 
     async def _healthz(self, _: Request) -> Response:
@@ -275,6 +283,12 @@ class FaktsDouble:
         if account is None or not right or not account.active:
             return _problem(401, "wrong user name or password")
         return JSONResponse(account.model_dump(mode="json"))
+
+    async def _sign_bundle(self, request: Request) -> Response:
+        public = {name: signing_key().as_dict(private=False)[name] for name in ("kty", "n", "e")}
+        header = {"alg": "RS256", "kid": "double", "typ": SIGNATURE_TYPE, "jwk": public}
+        text = f"sha256:{(await request.json())['sha256']}"
+        return JSONResponse({"signature": jws.serialize_compact(header, text, signing_key(), algorithms=["RS256"])})
 
     async def _exchange(self, request: Request) -> Response:
         claims = self._claims(request)

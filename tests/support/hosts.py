@@ -17,6 +17,27 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class LoneHost:
+    """A host that reaches nobody but itself. Needs root and iproute2."""
+
+    def __init__(self) -> None:
+        self._name = f"cst-{os.getpid()}-0"
+
+    def __enter__(self) -> Self:
+        _ip("netns", "add", self._name)
+        _ip("-n", self._name, "link", "set", "lo", "up")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _remove(self._name)
+
+    def on(self, work: Callable[[], T]) -> T:
+        """Do something there: sockets it opens and processes it starts are that host's."""
+        return _inside(self._name, work)
+
+
 class TwoHosts:
     """Namespaces `first` and `second`, with the addresses of the same names. Needs root and iproute2."""
 
@@ -48,19 +69,26 @@ class TwoHosts:
 
     def on(self, address: str, work: Callable[[], T]) -> T:
         """Do something on one host: sockets it opens and processes it starts are that host's."""
-
-        def enter() -> T:
-            with Path("/run/netns", self._names[address]).open() as namespace:
-                if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-            return work()
-
-        with ThreadPoolExecutor(1) as host:
-            return host.submit(enter).result()
+        return _inside(self._names[address], work)
 
     def _remove(self) -> None:
         for name in self._names.values():
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True, timeout=60)
+            _remove(name)
+
+
+def _inside(name: str, work: Callable[[], T]) -> T:
+    def enter() -> T:
+        with Path("/run/netns", name).open() as namespace:
+            if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+        return work()
+
+    with ThreadPoolExecutor(1) as host:
+        return host.submit(enter).result()
+
+
+def _remove(name: str) -> None:
+    subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True, timeout=60)
 
 
 def _ip(*arguments: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from libs.common.clients.base import ServiceClient
 from libs.common.contracts.identity import Account, Vouched
 from libs.common.problems import Unauthenticated
@@ -35,3 +37,18 @@ class FaktsClient(ServiceClient):
         """
         answer = await self._ask("POST", "/internal/tokens/exchange", json={"token": token})
         return Vouched.model_validate_json(answer.content)
+
+    async def sign_bundle(self, sha256: str) -> str:
+        """A compact JWS over the digest of a bundle's index (`contracts/bundles.py`). For the registry only."""
+        answer = await self._ask("POST", "/internal/signatures", json={"sha256": sha256})
+        return str(answer.json()["signature"])
+
+    async def report_key(self, launch_id: UUID) -> str:
+        """The mandate key with which the gateways of a launch report: the same each time.
+
+        Raises:
+            problems.Conflict: an administrator revoked it.
+            problems.Unavailable
+        """
+        answer = await self._ask("POST", "/internal/report-keys", json={"launch_id": str(launch_id)})
+        return str(answer.json()["key"])

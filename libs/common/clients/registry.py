@@ -9,6 +9,7 @@ from uuid import UUID
 from libs.common.clients.base import ServiceClient
 from libs.common.contracts.builds import BuildLog, BuildResult, BuildSpec
 from libs.common.contracts.images import ImageClaim, ImageResult, ImagesOf, ImageSpec, Lease, PushSpec
+from libs.common.contracts.satellites import SatellitePlan
 from libs.common.problems import NotFound
 
 
@@ -63,10 +64,19 @@ class RegistryClient(ServiceClient):
         return ImagesOf.model_validate_json(answer.content)
 
     async def environment(self, revision_id: UUID) -> dict[str, str]:
-        """The secrets of the revision's algorithm, as environment variables. For workers only."""
+        """The secrets of the revision's algorithm, as environment variables. For workers and deployers."""
         answer = await self._ask("GET", f"/internal/revisions/{revision_id}/environment")
         variables: dict[str, str] = answer.json()["variables"]
         return variables
+
+    async def launch_plan(self, launch_id: UUID, deployment_id: UUID | None = None) -> SatellitePlan:
+        """What a launch runs by one of its orders, the newest one if no deployment is named.
+
+        Raises problems.NotFound, and Conflict when something that it names is gone or cannot be made.
+        """
+        params = {"deployment_id": str(deployment_id)} if deployment_id is not None else None
+        answer = await self._ask("GET", f"/internal/launches/{launch_id}/plan", params=params)
+        return SatellitePlan.model_validate_json(answer.content)
 
     async def read_blob(self, digest: str) -> AsyncIterator[bytes]:
         """The bytes of a blob in chunks. Raises problems.NotFound. The reader checks the digest."""

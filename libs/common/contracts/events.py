@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from libs.common.contracts.identity import Wire
 from libs.common.contracts.messages import Message
@@ -17,14 +17,14 @@ AUDIT_TOPIC = "audit.recorded"
 class CallRecord(Wire):
     """One call, as its gateway saw it end."""
 
-    request_id: str
+    request_id: str = Field(max_length=255)
     at: AwareDatetime
     account: str
     algorithm_id: UUID | None = None
     revision_id: UUID | None = None
     reference: str
     duration_seconds: float
-    status: int
+    status: int = Field(ge=0, le=999)
     error_type: str | None = None
     error: str | None = None
     input_head: str | None = None

@@ -106,6 +106,7 @@ class PrincipalKind(StrEnum):
     ACCOUNT = "account"
     SERVICE = "service"
     ALGORITHM = "algorithm"
+    SATELLITE = "satellite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class Principal:
 
     ``kind`` SERVICE: ``name`` is the service name (``registry``), ``instance`` its instance id.
     ``kind`` ALGORITHM: an algorithm that calls with its caller's identity; ``name`` is the caller.
+    ``kind`` SATELLITE: a launch apart from the platform that reports; ``name`` is `contracts/satellites.py` reporter.
     """
 
     kind: PrincipalKind

@@ -132,6 +132,12 @@ class ImagesOf(Wire):
         return [_sentence(what, status) for what, status in self._all() if status.digest is None]
 
     @property
+    def failed(self) -> list[str]:
+        """The same of those that could not be made."""
+        failed = (one for one in self._all() if one[1].state is WorkState.FAILED and one[1].digest is None)
+        return [_sentence(what, status) for what, status in failed]
+
+    @property
     def waiting_for_push(self) -> list[str]:
         """A sentence on each that is not in the registry."""
         return [_sentence(what, status) for what, status in self._all() if status.reference is None]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
-from libs.common.contracts.catalog import Artifact, Language, NetworkAccess
+from libs.common.contracts.catalog import Artifact, CatalogEntry, Language, NetworkAccess, Revision
 from libs.common.contracts.identity import Wire
 
 ROUTES_FEED = "routes"
@@ -60,6 +60,28 @@ class ReplicaSpec(Wire):
     load_timeout_seconds: float = 300.0
     must_load: bool = False
     """One whose load() fails has failed. Else it answers every call with that error, as its callers should see it."""
+
+    @classmethod
+    def of(cls, entry: CatalogEntry, revision: Revision, replica_id: UUID, *, must_load: bool = False) -> ReplicaSpec:
+        """What a replica of an algorithm's revision is made of, as the catalog says."""
+        return cls(
+            id=replica_id,
+            revision_id=revision.id,
+            algorithm_id=entry.id,
+            owner=entry.owner,
+            name=entry.name,
+            commit=revision.commit,
+            language=revision.language,
+            artifact=revision.artifact,
+            network_access=entry.network_access,
+            pipeline_enabled=entry.pipeline_enabled,
+            concurrency=entry.scaling.concurrency,
+            memory_mib=entry.scaling.memory_mib,
+            cpus=entry.scaling.cpus,
+            gpus=entry.scaling.gpus,
+            secrets_version=entry.secrets_version,
+            must_load=must_load,
+        )
 
 
 class ReplicaOrder(Wire):

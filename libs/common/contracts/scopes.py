@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from libs.common.contracts.identity import Permissions
 
 CALL, MANAGE, DATA_READ, DATA_WRITE, ADMIN = "algo:call", "algo:manage", "data:read", "data:write", "admin"
-PLATFORM_SCOPES = frozenset({CALL, MANAGE, DATA_READ, DATA_WRITE, ADMIN})
+REPORT = "satellite:report"
+"""For the gateways of a launch, which log in with a mandate's key. Nothing for an app that acts for a person."""
+PLATFORM_SCOPES = frozenset({CALL, MANAGE, DATA_READ, DATA_WRITE, ADMIN, REPORT})
 
 WORDS: Mapping[str, str] = {
     CALL: "Call algorithms as you",
@@ -19,6 +21,7 @@ WORDS: Mapping[str, str] = {
     DATA_READ: "Read your data",
     DATA_WRITE: "Read, change and delete your data",
     ADMIN: "Administer the whole platform, as far as you may",
+    REPORT: "Report of a satellite, if it is one",
     "openid": "Know which account is yours",
     "profile": "See your name",
     "email": "See your e-mail address",

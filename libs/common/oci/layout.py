@@ -23,7 +23,7 @@ from libs.common.oci.documents import (
 from libs.common.oci.images import Image, is_index
 
 _MARK = "oci-layout"
-_MARK_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
+MARK_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 _INDEX = "index.json"
 _BLOBS = Path("blobs", "sha256")
 _MAX_DOCUMENT = 4 << 20
@@ -48,7 +48,7 @@ class Layout:
         (folder / _BLOBS).mkdir(parents=True, exist_ok=True)
         if not (folder / _INDEX).exists():
             (folder / _INDEX).write_bytes(Index().encode())
-        (folder / _MARK).write_bytes(_MARK_CONTENT)
+        (folder / _MARK).write_bytes(MARK_CONTENT)
         return cls(folder)
 
     @classmethod
@@ -111,6 +111,11 @@ class Layout:
         while is_index(descriptor.media_type):
             descriptor = Index.decode(self.read(descriptor)).choose(platform)
         manifest = self.read(descriptor)
+        return Image.read(manifest, self.read(Manifest.decode(manifest).config))
+
+    def image_of(self, digest: str) -> Image:
+        """The image with a manifest's digest. Raises LayoutMissing, DigestMismatch and BadDocument."""
+        manifest = check(self._open(digest), digest, str(self.folder))
         return Image.read(manifest, self.read(Manifest.decode(manifest).config))
 
     def verify(self) -> None:

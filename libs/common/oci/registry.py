@@ -68,6 +68,10 @@ class Registry:
         self._http = http
         self._authentication = Authentication(http, self.name, credentials, plain=plain_http)
 
+    async def ping(self, repository: str) -> None:
+        """See that it answers, and lets whoever asks push to a repository. Raises problems."""
+        await self.send("GET", f"{self.base}/v2/", repository, push=True)
+
     async def has_blob(self, repository: str, digest: str) -> bool:
         answer = await self.send("HEAD", self._url(repository, "blobs", digest), repository, allowed=(200, 404))
         return answer.status_code == 200

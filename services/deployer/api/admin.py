@@ -17,7 +17,7 @@ from libs.common.contracts.replicas import ReplicaLog, ReplicaState
 from libs.common.db import Session, after_commit
 from libs.common.feed import FeedFollower
 from libs.common.openapi import also
-from libs.common.problems import Unavailable
+from libs.common.problems import Conflict, NotFound, Unavailable
 from services.deployer import launch_listings, listings, workers
 from services.deployer.api.documents import (
     DeploymentDetail,
@@ -25,6 +25,7 @@ from services.deployer.api.documents import (
     EventDocument,
     LaunchDeploymentDetail,
     LaunchDeploymentDocument,
+    LaunchLog,
     Listing,
     ReplicaDocument,
     WorkerDocument,
@@ -35,6 +36,9 @@ from services.deployer.api.documents import (
     worker_document,
 )
 from services.deployer.catalog import Catalog
+from services.deployer.clusters import Clusters, Place
+from services.deployer.kubernetes.cluster import ClusterError
+from services.deployer.kubernetes.satellite import Unfit
 from services.deployer.loops import Reconciler
 from services.deployer.models import Deployment
 from services.deployer.view import Room
@@ -136,6 +140,31 @@ async def list_events(
         await listings.deployment(session, deployment_id)
     page = await listings.events(session, deployment_id, limit=limit, cursor=cursor)
     return Listing(items=[event_document(row) for row in page.rows], cursor=page.cursor)
+
+
+@routes.get("/deployments/{deployment_id}/log")
+async def launch_log(
+    request: Request,
+    deployment_id: UUID,
+    session: Session,
+    vanity_url: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1 << 20, description="Bytes, of the end.")] = 1 << 16,
+) -> LaunchLog:
+    """What the pods of a launch in a cluster printed, of one entry or of all and its gateways."""
+    found = await launch_listings.deployment(session, deployment_id)
+    if found is None:
+        raise NotFound(f"there is no deployment {deployment_id} of a launch")
+    _, launch = found
+    if not launch.places:
+        raise Conflict("nothing of this launch runs in a cluster; ask for the log of one of its replicas")
+    places = [Place.model_validate(one) for one in launch.places]
+    known: Clusters = request.app.state.clusters
+    try:
+        async with known.manager(places[-1]) as manager:
+            text = await manager.logs(launch.id, limit, vanity_url=vanity_url)
+    except (ClusterError, Unfit) as error:
+        raise Unavailable(str(error)) from error
+    return LaunchLog(text=text.decode("utf-8", "replace"))
 
 
 @routes.get("/replicas")

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from libs.common.contracts.catalog import Language
 from libs.common.contracts.launches import EntryStatus, LaunchOrder, LaunchState
 from libs.common.contracts.replicas import ReplicaState
+from services.deployer import launch_listings
 from services.deployer.catalog import Catalog
 from services.deployer.models import (
     Deployment,
@@ -165,6 +166,12 @@ class LaunchDeploymentDetail(LaunchDeploymentDocument):
     """Of the launch, newest first, among them those that ended not long ago."""
 
 
+class LaunchLog(BaseModel):
+    """The part of each pod begins with its name; that of the newest one is the last."""
+
+    text: str
+
+
 class EventDocument(BaseModel):
     id: int
     at: datetime
@@ -256,7 +263,7 @@ def launch_deployment_document(row: LaunchDeployment, launch: Launch) -> LaunchD
         reason=row.reason,
         paused=current and order.paused,
         current=current,
-        serving_version=launch.launched["satellite_version"] if launch.launched is not None else None,
+        serving_version=launch_listings.serving_version(launch),
         deadline_at=launch.deadline_at if current else None,
         by=order.by,
         started_at=row.started_at,

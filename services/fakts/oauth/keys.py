@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeyParameters, KeySet, RSAKey
 from sqlalchemy import delete, select
@@ -72,9 +72,7 @@ class SigningKeys:
 
     async def sign(self, session: AsyncSession, claims: Mapping[str, Any]) -> str:
         """A JWT (RFC 7519) with the current key."""
-        rows = await _rows(session)
-        plan = plan_keys(db.now(), [_times(row) for row in rows], self._policy)
-        row = next(row for row in rows if row.kid == plan.signing)
+        row = await self._current(session)
         header = {"alg": ALGORITHM, "kid": row.kid}
         return jwt.encode(header, dict(claims), self._open(row), algorithms=[ALGORITHM])
 
@@ -85,6 +83,21 @@ class SigningKeys:
             return dict(jwt.decode(token, keys, algorithms=[ALGORITHM]).claims)
         except (JoseError, ValueError):
             return None
+
+    async def sign_digest(self, session: AsyncSession, digest: str, *, kind: str) -> str:
+        """A compact JWS (RFC 7515) over the text `sha256:DIGEST`, which brings its public key along.
+
+        It is no token: the text holds no claims, and `kind`, its `typ`, says what it is for.
+        """
+        row = await self._current(session)
+        public = {name: row.public[name] for name in ("kty", "n", "e")}
+        header = {"alg": ALGORITHM, "kid": row.kid, "typ": kind, "jwk": public}
+        return jws.serialize_compact(header, f"sha256:{digest}", self._open(row), algorithms=[ALGORITHM])
+
+    async def _current(self, session: AsyncSession) -> SigningKey:
+        rows = await _rows(session)
+        plan = plan_keys(db.now(), [_times(row) for row in rows], self._policy)
+        return next(row for row in rows if row.kid == plan.signing)
 
     def check(self, row: SigningKey) -> None:
         """Raises MasterKeyFault when the master key at hand did not seal this key."""

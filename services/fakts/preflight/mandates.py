@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
 from libs.common.contracts.joining import SERVICE_PREFIX
+from libs.common.contracts.satellites import reporter
 from libs.common.directory import key_hash
 from libs.common.problems import Conflict, Invalid, NotFound
 from services.fakts.models import Client, Instance, Mandate
@@ -62,6 +63,23 @@ async def create(session: AsyncSession, new: NewMandate, *, by: str) -> tuple[Ma
     session.add(row)
     await session.flush()
     return row, key
+
+
+async def ensure_reporter(session: AsyncSession, launch_id: UUID, key: str, *, by: str) -> None:
+    """The key lets a launch's gateways report. Raises Conflict when it did, and was revoked."""
+    row = await by_key(session, key)
+    if row is None:
+        new = Mandate(
+            digest=key_hash(key),
+            kind=APP,
+            identifiers=[reporter(launch_id)],
+            note="reports of a launch",
+            created_by=by,
+        )
+        session.add(new)
+        await session.flush()
+    elif row.revoked_at is not None:
+        raise Conflict(f"the reports of launch {launch_id} were revoked")
 
 
 async def get(session: AsyncSession, mandate_id: UUID) -> Mandate:

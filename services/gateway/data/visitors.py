@@ -25,8 +25,8 @@ class Visitors:
             raise Unauthenticated("authorization required")
         caller = await self._callers.find(authorization.encode("latin-1"))
         principal, claims = caller.principal, caller.claims
-        if principal.kind is PrincipalKind.SERVICE:
-            raise Forbidden("services of the platform have no hosted data")
+        if principal.kind not in (PrincipalKind.ACCOUNT, PrincipalKind.ALGORITHM):
+            raise Forbidden("services and satellites have no hosted data")
         permissions = principal.permissions
         algorithm = self._table.find(Reference(claims.algorithm)) if claims is not None else None
         return Visitor(

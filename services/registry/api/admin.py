@@ -130,13 +130,21 @@ async def list_calls(
     *,
     account: Word = None,
     algorithm_id: UUID | None = None,
+    launch_id: UUID | None = None,
     errors: bool = False,
     since: AwareDatetime | None = None,
 ) -> dict[str, Any]:
-    """Recent calls, newest first: of an account, of an algorithm, those that failed, those since a moment."""
+    """Recent calls, newest first: of an account, of an algorithm, at a launch apart from the platform, those that
+    failed, those since a moment."""
     paging = Paging.parse(asked.limit, asked.cursor, _moment, pages.text)
     page = await calls.entries(
-        session, paging, account=account or None, algorithm_id=algorithm_id, errors=errors, since=since
+        session,
+        paging,
+        account=account or None,
+        algorithm_id=algorithm_id,
+        launch_id=launch_id,
+        errors=errors,
+        since=since,
     )
     return views.admin_listing(page, views.call)
 

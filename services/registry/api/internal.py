@@ -18,6 +18,7 @@ from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.feeds import FeedPage
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.launches import LAUNCHES_FEED
+from libs.common.contracts.satellites import SatellitePlan
 from libs.common.db import Session
 from libs.common.openapi import answers
 from libs.common.problems import Forbidden, Invalid, NotFound, Unavailable
@@ -79,11 +80,18 @@ async def finish_build(build_id: UUID, result: BuildResult, who: Caller, parts: 
 async def get_environment(
     revision_id: UUID, who: Caller, parts: Parts, session: Session, response: Response
 ) -> dict[str, Any]:
-    """The secrets of a revision's algorithm, for workers only."""
-    check_worker(who)
+    """The secrets of a revision's algorithm, for those only who start replicas of it."""
+    if who.name not in ("worker", "deployer"):
+        raise Forbidden("this route is for workers and deployers")
     response.headers["cache-control"] = "no-store"
     version, variables = await parts.secrets.environment(session, revision_id)
     return {"secrets_version": version, "variables": variables}
+
+
+@routes.get("/internal/launches/{launch_id}/plan")
+async def get_plan(launch_id: UUID, parts: Parts, deployment_id: UUID | None = None) -> SatellitePlan:
+    """What a launch was last ordered to run, or by the order of that deployment."""
+    return await parts.launch_plan(launch_id, deployment_id)
 
 
 @routes.get(BLOB, response_class=StreamingResponse, responses=answers("application/octet-stream"))

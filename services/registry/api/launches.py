@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from libs.common import idempotency
 from libs.common.auth import Caller, admin_only
+from libs.common.contracts.bundles import Bundle, BundleAwaited
 from libs.common.db import Session
 from libs.common.openapi import reads
-from services.registry import launches, pages, satellite_views, satellites, views
+from services.registry import launches, pages, reports, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
 from services.registry.launches import LaunchBody, LaunchChange
@@ -123,6 +125,18 @@ async def promote(request: Request, launch_id: UUID, who: Caller, parts: Parts, 
     return satellite_views.deployment(await parts.launches.promote(session, launch_id, asked.to, who))
 
 
+@routes.get(f"{LAUNCH}/bundle", responses={202: {"model": BundleAwaited}})
+async def get_bundle(launch_id: UUID, who: Caller, parts: Parts, response: Response) -> Bundle | BundleAwaited:
+    """The launch's configured version, to be carried away, with the secrets of its algorithms. Blobs of its images:
+    `/admin/v1/images/blobs`. Status 202 while something of it is being made: ask again."""
+    found = await parts.bundle(launch_id, who)
+    response.headers["cache-control"] = "no-store"
+    if isinstance(found, BundleAwaited):
+        response.status_code = 202
+        response.headers["retry-after"] = "2"
+    return found
+
+
 @routes.post(f"{LAUNCH}/pause")
 async def pause(launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """Start and end nothing of the launch until it is resumed. Calls go on."""
@@ -138,7 +152,11 @@ async def _document(parts: Registry, session: Session, row: Launch) -> dict[str,
     satellite = await session.get_one(Satellite, row.satellite_id)
     order = await launches.newest_order(session, row.id)
     statuses = await parts.launch_statuses([row.id]) if order is not None else {}
-    return satellite_views.launch(row, satellite.name, order, statuses)
+    document = satellite_views.launch(row, satellite.name, order, statuses)
+    heard = await reports.runs(session, row.id, stale=timedelta(seconds=parts.settings.satellite_stale_seconds))
+    wanted = satellite_views.wanted_version(row, order)
+    document["satellites"] = [satellite_views.gateway(one, stale=is_stale, wanted=wanted) for one, is_stale in heard]
+    return document
 
 
 async def _listing(parts: Registry, session: Session, page: Page[Launch]) -> dict[str, Any]:

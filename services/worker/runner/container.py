@@ -4,8 +4,9 @@ how this container is to be reached.
 PORT: TCP port on all interfaces, 8080 by default. REPLICA_TOKEN: what each call must carry in the header
 X-Replica-Token; without it anybody who reaches the port may call. REPLICA_GATEWAYS: `http://HOST:PORT`, separated by
 commas, where the algorithm's own calls go. REPLICA_LOAD_TIMEOUT (seconds) and REPLICA_CONCURRENCY take the place of
-what the image says. Nothing is written outside of TMPDIR, /tmp by default. What the algorithm prints goes to standard
-output.
+what the image says. HEALTH_PORT: another TCP port, on which whoever runs the container asks how it is, also during a
+call. REPLICA_MUST_LOAD=1: the container ends with status 1 when load() fails. Nothing is written outside of TMPDIR,
+/tmp by default. What the algorithm prints goes to standard output.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ TOKEN = "REPLICA_TOKEN"  # noqa: S105 - the name of a variable
 GATEWAYS = "REPLICA_GATEWAYS"
 LOAD_TIMEOUT = "REPLICA_LOAD_TIMEOUT"
 CONCURRENCY = "REPLICA_CONCURRENCY"
+HEALTH_PORT = "HEALTH_PORT"
+MUST_LOAD = "REPLICA_MUST_LOAD"
 DEFAULT_PORT = 8080
 _STDOUT = "/proc/self/fd/1"
 
@@ -45,6 +48,10 @@ def complete(members: dict[str, Any], environment: MutableMapping[str, str]) -> 
     token = environment.pop(TOKEN, "")
     if token:
         members["token"] = token
+    if environment.get(HEALTH_PORT):
+        members["health"] = f"0.0.0.0:{_number(environment, HEALTH_PORT, 0)}"
+    if MUST_LOAD in environment:
+        members["must_load"] = _number(environment, MUST_LOAD, 0) == 1
     gateways = environment.pop(GATEWAYS, "")
     if gateways:
         members["gateways"] = [one.strip() for one in gateways.split(",")]

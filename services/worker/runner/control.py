@@ -1,10 +1,11 @@
-"""The control socket: the worker asks how the replica is, and tells it to drain or to stop."""
+"""The control socket: the worker asks how the replica is, and tells it to drain or to stop. A health port is one on
+which nothing can be told."""
 
 from __future__ import annotations
 
 import json
 
-from . import protocol
+from . import protocol, state
 from .loop import READ
 from .wire import BadMessage, Requests, answer
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .wire import Request
 
 _RECEIVE = 16 * 1024
+_QUESTIONS = (protocol.HEALTH_PATH, protocol.READY_PATH)
 
 
 class Control:
@@ -72,11 +74,12 @@ class Control:
         """Answer, and give what is to be done then."""
         action = None
         status, members = 200, self._health()
-        if request.method == "GET" and request.target == protocol.HEALTH_PATH:
-            pass
+        if request.method == "GET" and request.target in _QUESTIONS:
+            if request.target == protocol.READY_PATH and members["state"] not in (state.READY, state.BUSY):
+                status = 503
         elif request.method == "POST" and request.target in self._actions:
             status, action = 202, self._actions[request.target]
-        elif request.target == protocol.HEALTH_PATH or request.target in self._actions:
+        elif request.target in _QUESTIONS or request.target in self._actions:
             status, members = 405, {"error": {"message": f"{request.method} is not for {request.target}"}}
         else:
             status, members = 404, {"error": {"message": f"there is no {request.target[:200]} here"}}

@@ -119,6 +119,8 @@ class Guardian:
             self._connections.listen(listen_unix(self._spec.entrance), remote=True)
         actions = {protocol.DRAIN_PATH: self._drain, protocol.STOP_PATH: self._stop}
         Control(self._loop, listen_unix(self._spec.control), self._health, actions)
+        if self._spec.health is not None:
+            Control(self._loop, listen_tcp(*self._spec.health), self._health, {})
         self._door = Door(self._loop, self._spec, self._status)
         os.environ["ALGORITHMIA_API"] = self._door.address
         for name in ("NO_PROXY", "no_proxy"):
@@ -172,6 +174,9 @@ class Guardian:
         self._load_deadline = None
         self._loads += 1
         error = members["load_error"]
+        if error and self._spec.must_load:
+            self._fail(f"loading failed: {error}")
+            return
         reason = f"calls are answered by an error, since loading failed: {error}" if error else None
         self._state.write(state.READY, reason)
 

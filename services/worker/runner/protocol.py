@@ -2,13 +2,14 @@
 
 A gateway sends `POST /call` with a body of one of three media types and gets the whole answer that its
 client will see. `GET /health` is answered on the same socket. The control socket takes `GET /health`,
-`POST /drain` and `POST /stop`.
+`GET /ready` (503 while no calls are taken), `POST /drain` and `POST /stop`; a health port the first two.
 """
 
 from __future__ import annotations
 
 CALL_PATH = "/call"
 HEALTH_PATH = "/health"
+READY_PATH = "/ready"
 DRAIN_PATH = "/drain"
 STOP_PATH = "/stop"
 

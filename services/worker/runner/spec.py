@@ -44,10 +44,11 @@ class Spec:
     name: of the algorithm, so `src/NAME.py` for Python. kind: `python` or `pipe`. command: argument list of
     a pipe algorithm. root: its working directory. socket, control: paths of the Unix sockets. tcp:
     `HOST:PORT` to listen on besides. entrance: path of a further Unix socket, to which what comes over TCP elsewhere
-    is carried. token: what calls over these two must carry. log, state: paths of the output
-    log and of the state file. gateways: `http://HOST:PORT` or `unix:PATH`, tried in this order.
-    load_timeout: seconds. concurrency: calls at a time. private_tmp: /tmp belongs to this replica alone.
-    pipeline: whether the algorithm may call algorithms.
+    is carried. health: `HOST:PORT` on which anybody may ask how the replica is. token: what calls over the first two
+    must carry. log, state: paths of the output log and of the state file. gateways: `http://HOST:PORT` or
+    `unix:PATH`, tried in this order. load_timeout: seconds. concurrency: calls at a time. private_tmp: /tmp belongs to
+    this replica alone. pipeline: whether the algorithm may call algorithms. must_load: end when loading fails; else
+    each call is answered with that error.
     """
 
     def __init__(self, members: dict[str, Any]) -> None:
@@ -62,12 +63,14 @@ class Spec:
         self.token = self._optional_text("token")
         self.tcp = self._address("tcp")
         self.entrance = self._text("entrance", "")
+        self.health = self._address("health")
         self.command = self._texts("command")
         self.gateways = [parse_gateway(url) for url in self._texts("gateways")]
         self.load_timeout = self._number("load_timeout", 300.0, MAX_TIMEOUT_S)
         self.concurrency = int(self._number("concurrency", 1, MAX_CONCURRENCY))
         self.private_tmp = self._flag("private_tmp", default=False)
         self.pipeline = self._flag("pipeline", default=True)
+        self.must_load = self._flag("must_load", default=False)
         if self.kind not in (PYTHON, PIPE):
             raise SpecError(f'"kind" must be "{PYTHON}" or "{PIPE}", not {self.kind!r}')
         if self.kind == PIPE and not self.command:

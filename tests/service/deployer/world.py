@@ -224,13 +224,14 @@ class Deployer:
         self.feeds = FeedPublisher(self.database, FeedVersion, FeedEntry)
         routes = Routes(self.feeds, grace=GRACE)
         self.orders = LaunchOrders()
+        self.launches = Launches(self.orders, self.catalog, self.feeds)
         self.reconciler = Reconciler(
             self.database,
             self.catalog,
             self.copy,
             routes,
             Hints(self.bus),
-            Launches(self.orders, self.catalog, self.feeds),
+            self.launches,
             self.orders,
             lease=LEASE,
             clock=self.clock,

@@ -9,6 +9,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from sqlalchemy import select, update
 
+from constellation.bundle import signature
 from services.fakts.models import SigningKey
 from tests.service.fakts.running import JOIN_TOKEN, ORIGIN, RunningFakts, running, settings_for
 from tests.support.eventually import eventually
@@ -94,3 +95,19 @@ async def test_private_keys_are_sealed_at_rest(fakts: RunningFakts) -> None:
     assert b"PRIVATE" not in row.private
     assert "d" not in row.public
     assert b"PRIVATE" in fakts.context.master.open(row.private, name=f"signing key {row.kid}")
+
+
+async def test_a_bundles_digest_is_signed_for_the_registry_alone_and_is_no_token(fakts: RunningFakts) -> None:
+    _, registry = await fakts.join("registry")
+    _, worker = await fakts.join("worker")
+    body = {"sha256": "ab" * 32}
+    await fakts.ask("POST", "/internal/signatures", 403, json=body, headers=worker)
+    await fakts.ask("POST", "/internal/signatures", 400, json={"sha256": "../x"}, headers=registry)
+    answer = await fakts.ask("POST", "/internal/signatures", 200, json=body, headers=registry)
+    signed = signature.read(answer["signature"].encode(), "it")
+    assert signed.sha256 == body["sha256"]
+    assert signature.is_among(signed.thumbprint, (await fakts.http.get("/o/jwks/")).json())
+    again = await fakts.ask("POST", "/internal/signatures", 200, json=body, headers=registry)
+    assert again == answer, "the same is signed to the same"
+    bearer = {"authorization": f"Bearer {answer['signature']}"}
+    assert (await fakts.http.get("/internal/feeds/identity", headers=bearer)).status_code == 401

@@ -189,7 +189,21 @@ async def test_what_a_launch_cannot_be(platform: Platform, commits: list[str]) -
     assert strange == (422, "target: a target of kind 'workers' has no gpu")
     cluster = await launched(platform, satellite, "cluster", target={"kind": "kubernetes", "namespace": "prod"})
     answer = await platform.ask("POST", f"{LAUNCHES}/{cluster['id']}/deploy", "root", json={})
-    assert (answer.status_code, "on workers only" in answer.text) == (422, True)
+    assert (answer.status_code, "name the repository" in answer.text) == (422, True)
+    there = {"kind": "kubernetes", "namespace": "prod", "container_registry": "registry.test/images"}
+    await platform.ok("PATCH", f"{LAUNCHES}/{cluster['id']}", "root", json={"target": there})
+    await platform.ok("POST", f"{LAUNCHES}/{cluster['id']}/deploy", "root", json={})
+    for elsewhere, words in (
+        ({"kind": "workers"}, "to run on workers"),
+        ({**there, "namespace": "other"}, "to run in namespace 'other' of cluster 'in-cluster'"),
+    ):
+        await platform.ok("PATCH", f"{LAUNCHES}/{cluster['id']}", "root", json={"target": elsewhere})
+        answer = await platform.ask("POST", f"{LAUNCHES}/{cluster['id']}/deploy", "root", json={})
+        assert answer.status_code == 409
+        assert "runs in namespace 'prod' of cluster 'in-cluster'; stop it before" in answer.json()["detail"]
+        assert words in answer.json()["detail"]
+    await platform.ok("POST", f"{LAUNCHES}/{cluster['id']}/stop", "root")
+    await platform.ok("POST", f"{LAUNCHES}/{cluster['id']}/deploy", "root", json={})
     bundle = await launched(platform, satellite, "offline", target={"kind": "bundle"})
     answer = await platform.ask("POST", f"{LAUNCHES}/{bundle['id']}/deploy", "root", json={})
     assert answer.status_code == 422

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.worker.runner.guardian import MAX_DEATHS
+from tests.support.ports import free_ports
 from tests.support.replica import Caller, Replica, is_running, open_files, until
 
 MISBEHAVE = """
@@ -284,6 +285,40 @@ def test_draining_finishes_the_call_under_way_and_begins_no_other(
         assert b"x-outcome: unstarted\r\n" in farewell
         assert replica.guardian.wait(60) == 0
         assert replica.state["state"] == "stopped"
+
+
+def test_a_health_port_answers_while_a_call_runs_and_takes_no_orders(tmp_path: Path) -> None:
+    code = """
+        import os, time
+        def apply(input):
+            while not os.path.exists("go"):
+                time.sleep(0.01)
+            return input
+    """
+    (port,) = free_ports(1)
+    with Replica(tmp_path, code, health=f"127.0.0.1:{port}") as replica:
+        busy = replica.caller()
+        busy.send("under way")
+        until(lambda: replica.health["in_flight"] == 1)
+        probe = replica.caller(tcp=("127.0.0.1", port))
+        answers = [probe.request("GET", path) for path in ("/ready", "/health")]
+        assert [(one.status, one.json["state"]) for one in answers] == [(200, "busy"), (200, "busy")]
+        assert [probe.request("POST", path).status for path in ("/stop", "/health")] == [404, 405]
+        replica.control("POST", "/drain")
+        until(lambda: replica.state["state"] == "draining")
+        answers = [probe.request("GET", path) for path in ("/ready", "/health")]
+        assert [(one.status, one.json["state"]) for one in answers] == [(503, "draining"), (200, "draining")]
+        (replica.root / "go").touch()
+        assert busy.receive().result == "under way"
+        assert replica.guardian.wait(60) == 0
+
+
+def test_a_replica_that_must_load_ends_when_it_cannot(tmp_path: Path) -> None:
+    with Replica(tmp_path, "raise ValueError('no model')", must_load=True) as replica:
+        assert replica.guardian.wait(60) == 1
+        assert replica.state["state"] == "failed"
+        assert "ValueError: no model" in replica.log
+        assert replica.log.rstrip().splitlines()[-1].endswith("loading failed: no model")
 
 
 def test_draining_keeps_the_deadline_of_the_call_under_way(tmp_path: Path) -> None:

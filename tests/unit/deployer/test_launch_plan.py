@@ -11,11 +11,13 @@ import pytest
 from libs.common.contracts.launches import (
     LAUNCH_TRANSITIONS,
     BundleTarget,
+    KubernetesTarget,
     Launched,
     LaunchEntry,
     LaunchOrder,
     LaunchState,
     OrderAction,
+    Target,
     WorkersTarget,
     entry_id,
 )
@@ -142,6 +144,25 @@ def test_a_pause_stops_the_clock() -> None:
     assert (step.aim, step.deadline_at) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("before", "target", "kept"),
+    [
+        (WorkersTarget(), WorkersTarget(labels={"a": "b"}), True),
+        (WorkersTarget(), KubernetesTarget(namespace="one"), False),
+        (KubernetesTarget(namespace="one"), WorkersTarget(), False),
+        (KubernetesTarget(namespace="one"), KubernetesTarget(namespace="one", fqdn="f"), True),
+        (KubernetesTarget(namespace="one"), KubernetesTarget(namespace="two"), False),
+        (KubernetesTarget(namespace="one"), KubernetesTarget(namespace="one", cluster="c"), False),
+    ],
+)
+def test_what_ran_elsewhere_cannot_be_gone_back_to(before: Target, target: Target, kept: bool) -> None:
+    proven = ONE.model_copy(update={"target": before})
+    view = LaunchView(TWO.model_copy(update={"target": target}), order=ONE, state=LaunchState.STOPPING, proven=proven)
+    step = advance(view, NOW)
+    assert step is not None
+    assert step.proven == (proven if kept else None)
+
+
 def test_a_target_without_a_deadline_has_none() -> None:
     bundle = TWO.model_copy(update={"target": BundleTarget()})
     step = advance(LaunchView(newest=bundle), NOW)
@@ -177,6 +198,10 @@ class TestWhatAnswers:
     def test_what_has_no_address_runs_without_one(self) -> None:
         hidden = ONE.model_copy(update={"is_addressed": False})
         assert launched(LAUNCH, LaunchState.DEPLOYED, hidden, hidden) is None
+
+    def test_a_launch_in_a_cluster_answers_its_calls_itself(self) -> None:
+        there = ONE.model_copy(update={"target": KubernetesTarget(namespace="one")})
+        assert launched(LAUNCH, LaunchState.DEPLOYED, there, there) is None
 
     def test_what_is_stopped_answers_nothing(self) -> None:
         assert launched(LAUNCH, LaunchState.STOPPING, ONE, ONE) is None

@@ -27,6 +27,7 @@ async def test_entries_answer_at_both_addresses_and_nothing_else_does(edge: Edge
     plan = edge.write()
     await edge.start()
     assert (await edge.call(body="plain")).result == "plain"
+    assert (await edge.call(f"{TEXT}?timeout=3000", body="long")).result == "long"
     own = f"/launches/{plan.order.launch_id}/v1/algo/"
     assert (await edge.call(body="its own", base=own)).result == "its own"
     [entry] = [one for one in plan.order.entries if one.vanity_url == TEXT]
@@ -129,7 +130,7 @@ async def test_a_new_plan_is_taken_and_a_bad_one_is_refused(edge: Edge) -> None:
     del edge.maker.keys[OTHER_KEY]
     edge.write()
     assert (await edge.call(key=OTHER_KEY)).status == 200
-    await eventually(lambda: edge.source.plan is not None and edge.source.plan.order.satellite_version == 2)
+    await eventually(lambda: edge.source.plan.order.satellite_version == 2)
     assert (await edge.call(PICTURE)).status == 200
     assert (await edge.call(key=OTHER_KEY)).status == 401
     for bad in ("{", "[]", edge.maker.plan().model_copy(update={"catalog": ()}).model_dump_json()):

@@ -1,0 +1,1 @@
+"""Bundles: satellites that are carried away, checked, configured, deployed and run elsewhere."""

@@ -1,0 +1,311 @@
+"""Launches in clusters: each is brought on, kept so, and ended by one deployer at a time.
+
+Rows say what was ordered, what is aimed at and where something of a launch may be; the cluster says the rest. A look
+at a launch is one round: take its lease and what is new of orders, do one step in the cluster, write down what came
+of it. Whoever dies on the way, the next look, of whichever deployer, goes on. What the cluster tells of changes only
+makes the next look come sooner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import and_, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.common import db, lease, logs
+from libs.common.contracts.launches import UNFINISHED, LaunchOrder, LaunchState
+from libs.common.db import Database, after_commit
+from libs.common.lease import LeaseLost, new_token
+from libs.common.loops import Loop
+from services.deployer import clusters, events, launch_plan, launches
+from services.deployer.cluster_watch import ClusterWatch
+from services.deployer.clusters import Clusters, Place, Seen
+from services.deployer.kubernetes.cluster import ClusterError
+from services.deployer.kubernetes.observed import Observation
+from services.deployer.kubernetes.satellite import Unfit
+from services.deployer.launch_orders import LaunchOrders
+from services.deployer.launch_plan import LaunchView
+from services.deployer.launches import Launches
+from services.deployer.models import Launch, LaunchDeployment
+from services.deployer.satellite_source import Images, NotYet, SatelliteSource
+
+log = logs.get(__name__)
+
+EVERY_SECONDS = 1.0
+UNFINISHED_SECONDS = 2.0
+"""How often a launch on the way is looked at."""
+WORK_SECONDS = 90.0
+LEASE_SECONDS = 100.0
+MAX_AT_ONCE = 8
+MAX_DUE = 100
+_FIGURES = re.compile(r"\d+")
+_SERVING = frozenset({LaunchState.DEPLOYED, LaunchState.ROLLED_BACK})
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be done for a launch in its cluster.
+
+    Attributes:
+        keep: the order that is to run there.
+        images: those that it runs with; None until they were found.
+        end: places in which nothing of it is to be.
+        settled: it ran as it should.
+    """
+
+    launch_id: UUID
+    token: str
+    keep: LaunchOrder | None
+    images: Images | None
+    end: Sequence[Place]
+    paused: bool
+    settled: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    images: Images | None = None
+    found: Observation | None = None
+    obstacle: str | None = None
+    ended: Sequence[Place] = ()
+
+
+class ClusterLaunches:
+    """Looks after all launches in clusters. Any number of processes may run one.
+
+    Args:
+        look: how often one that runs as it should is looked at.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        orders: LaunchOrders,
+        launches: Launches,
+        source: SatelliteSource,
+        clusters: Clusters,
+        *,
+        look: timedelta,
+        clock: Callable[[], datetime] = db.now,
+    ) -> None:
+        self._database = database
+        self._orders = orders
+        self._launches = launches
+        self._source = source
+        self._clusters = clusters
+        self._look = look
+        self._clock = clock
+        self.loop = Loop("cluster launches", self.once, every=EVERY_SECONDS)
+        self.watch = ClusterWatch(clusters, self.loop.wake)
+
+    async def once(self) -> None:
+        """Look at each launch that was ordered, has changed, or was not looked at for a while."""
+        ordered = self._orders.take_changed_in_clusters()
+        hinted = self.watch.take_changed()
+        try:
+            async with self._database.transaction() as session:
+                due = await self._due(session, hinted)
+        except BaseException:
+            self._orders.put_back_in_clusters(ordered)
+            raise
+        room = asyncio.Semaphore(MAX_AT_ONCE)
+
+        async def one(launch_id: UUID) -> bool:
+            async with room:
+                return await self._look_at(launch_id)
+
+        waiting = [*sorted(ordered), *(key for key in due if key not in ordered)]
+        outcomes = await asyncio.gather(*(one(key) for key in waiting), return_exceptions=True)
+        failures = [found for found in outcomes if isinstance(found, BaseException)]
+        missed = {key for key, found in zip(waiting, outcomes, strict=True) if found is not True}
+        self._orders.put_back_in_clusters(ordered & missed)
+        if failures:
+            raise failures[0]
+
+    async def _due(self, session: AsyncSession, hinted: Collection[UUID]) -> Sequence[UUID]:
+        now = self._clock()
+        soon = and_(Launch.state.in_(UNFINISHED), Launch.looked_at <= now - timedelta(seconds=UNFINISHED_SECONDS))
+        query = (
+            select(Launch.id)
+            .where(
+                text("launches.places <> '[]'"),
+                or_(Launch.looked_at.is_(None), Launch.looked_at <= now - self._look, soon, Launch.id.in_(hinted)),
+                lease.free(Launch, now),
+            )
+            .order_by(Launch.looked_at.asc().nulls_first())
+            .limit(MAX_DUE)
+        )
+        return (await session.execute(query)).scalars().all()
+
+    async def _look_at(self, launch_id: UUID) -> bool:
+        """One round. False when another deployer is at it."""
+        async with self._database.transaction() as session:
+            task = await self._begin(session, launch_id)
+        if task is None:
+            return False
+        try:
+            async with asyncio.timeout(WORK_SECONDS):
+                result = await self._work(task)
+        except TimeoutError:
+            result = Result(obstacle=f"its cluster did not do one step within {WORK_SECONDS:.0f} s")
+        try:
+            async with self._database.transaction() as session:
+                if await self._end(session, task, result):
+                    after_commit(session, self.loop.wake)
+        except LeaseLost as lost:
+            log.warning("launch_lost", launch_id=str(launch_id), reason=str(lost))
+        return True
+
+    async def _begin(self, session: AsyncSession, launch_id: UUID) -> Task | None:
+        """Take the lease, and up what was ordered. None when another one has it, or there is nothing to do."""
+        now = self._clock()
+        row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
+        if row is not None and row.lease_until is not None and row.lease_until >= now:
+            return None
+        newest = self._orders.order(launch_id) or (launches.order(row.order) if row is not None else None)
+        if newest is None:
+            return None
+        row = await self._take_up(session, row, newest, now)
+        aim = launches.order(row.aim)
+        keep = aim if clusters.place(aim) is not None else None
+        places = [Place.model_validate(one) for one in row.places]
+        wanted = clusters.place(keep)
+        if wanted is not None:
+            places = [*(one for one in places if not one.is_same(wanted)), wanted]
+        row.places = [one.model_dump(mode="json") for one in places]
+        row.lease_token, row.lease_until = new_token(), now + timedelta(seconds=LEASE_SECONDS)
+        settled = row.state in _SERVING
+        elsewhere = [one for one in places if wanted is None or not one.is_same(wanted)]
+        return Task(
+            launch_id=launch_id,
+            token=row.lease_token,
+            keep=keep,
+            images=await _images(session, keep),
+            end=elsewhere if settled or aim is None or keep is None else (),
+            paused=newest.paused,
+            settled=settled,
+        )
+
+    async def _take_up(self, session: AsyncSession, row: Launch | None, newest: LaunchOrder, now: datetime) -> Launch:
+        """The launch's row, with the newest order taken up where that is to run in a cluster."""
+        if row is not None and clusters.place(newest) is None:
+            return row
+        known = launches.order(row.order) if row is not None else None
+        if row is not None and known is not None and _is_same(known, newest):
+            return row
+        step = launch_plan.advance(_view(row, newest, Result()), now)
+        assert step is not None  # noqa: S101 - there is always one for an order that is new, or paused
+        row = await launches.write(session, row, newest, step, now)
+        await self._launches.publish(session)
+        return row
+
+    async def _work(self, task: Task) -> Result:
+        """One step in the cluster. What goes wrong is a reason."""
+        images, found, obstacle = task.images, None, None
+        try:
+            if task.keep is not None and images is None and not task.paused:
+                images = await self._source.images(task.keep)
+            found = await self._keep(task, images)
+            obstacle = found.obstacle if found is not None and not found.ready else None
+        except (ClusterError, Unfit, NotYet) as error:
+            obstacle = str(error)
+        ended: list[Place] = []
+        for one in task.end if not task.paused or task.keep is None else ():
+            try:
+                async with self._clusters.manager(one) as manager:
+                    if await manager.retire(task.launch_id):
+                        ended.append(one)
+            except (ClusterError, Unfit) as error:
+                obstacle = obstacle or f"it cannot be ended in {one.words}: {error}"
+        return Result(images, found, obstacle, ended)
+
+    async def _keep(self, task: Task, images: Images | None) -> Observation | None:
+        place = clusters.place(task.keep)
+        if task.keep is None or place is None:
+            return None
+        if task.paused or images is None:
+            async with self._clusters.manager(place) as manager:
+                return await manager.inspect(task.launch_id)
+        satellite = await self._source.satellite(task.keep, images)
+        async with self._clusters.manager(place) as manager:
+            found = await manager.ensure(satellite)
+        self.watch.follow(task.launch_id, place)
+        return found
+
+    async def _end(self, session: AsyncSession, task: Task, result: Result) -> bool:
+        """Write down what came of it. True when there is more to be done at once."""
+        now = self._clock()
+        row = await session.get_one(Launch, task.launch_id, with_for_update=True, populate_existing=True)
+        if row.lease_token != task.token:
+            raise LeaseLost(f"launch {task.launch_id} is looked after by another deployer")
+        row.lease_token, row.lease_until, row.looked_at = None, None, now
+        places = [Place.model_validate(one) for one in row.places]
+        kept = [one for one in places if not any(one.is_same(gone) for gone in result.ended)]
+        row.places = [one.model_dump(mode="json") for one in kept]
+        if not kept:
+            self.watch.forget(task.launch_id)
+        if task.keep is not None and task.images is None and result.images is not None:
+            kept_order = await session.get_one(LaunchDeployment, task.keep.deployment_id)
+            kept_order.images = result.images.model_dump(mode="json")
+        self._note(session, row, task, result, now)
+        newest = self._orders.order(task.launch_id) or launches.order(row.order)
+        if newest is None or clusters.place(newest) is None:
+            return False
+        view = _view(row, newest, result)
+        step = launch_plan.advance(view, now)
+        if step is None:
+            return bool(result.ended)
+        await launches.write(session, row, newest, step, now)
+        await self._launches.publish(session)
+        return True
+
+    def _note(self, session: AsyncSession, row: Launch, task: Task, result: Result, now: datetime) -> None:
+        """What was seen, and as events what people want to know of it."""
+        before = Seen.model_validate(row.observed or {})
+        after = clusters.seen(result.found, result.obstacle)
+        if result.found is None and result.obstacle is not None:  # it was not seen
+            after = before.model_copy(update={"obstacle": result.obstacle})
+        row.observed = after.model_dump(mode="json")
+        if after.obstacle is not None and _gist(after.obstacle) != _gist(before.obstacle):
+            events.record_launch(session, now, row.deployment_id, after.obstacle)
+        told = result.found.told if result.found is not None else ()
+        repairs = told if task.settled else [one for one in told if one.startswith("set back")]
+        for one in repairs:
+            events.record_launch(session, now, row.deployment_id, f"repaired: {one}")
+
+
+def _view(row: Launch | None, newest: LaunchOrder, result: Result) -> LaunchView:
+    if row is None:
+        return LaunchView(newest=newest)
+    view = LaunchView(
+        newest=newest,
+        order=launches.order(row.order),
+        state=row.state,
+        aim=launches.order(row.aim),
+        proven=launches.order(row.proven),
+        deadline_at=row.deadline_at,
+        running=bool(row.places),
+        obstacle=result.obstacle,
+        reason=row.reason,
+    )
+    return replace(view, ready=result.found is not None and result.found.ready)
+
+
+async def _images(session: AsyncSession, order: LaunchOrder | None) -> Images | None:
+    row = await session.get(LaunchDeployment, order.deployment_id) if order is not None else None
+    return Images.model_validate(row.images) if row is not None and row.images is not None else None
+
+
+def _gist(obstacle: str | None) -> str:
+    """Without its figures, which change while all stays the same."""
+    return _FIGURES.sub("", obstacle or "")
+
+
+def _is_same(known: LaunchOrder, newest: LaunchOrder) -> bool:
+    return newest.number <= known.number and newest.paused == known.paused
