@@ -21,6 +21,7 @@ everything_else = web.router(public)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _NOT_OPTIONS = [method for method in METHODS if method != "OPTIONS"]
 _LINKS = {
+    "console": "/console/",
     "health": "/healthz",
     "readiness": "/readyz",
     "metrics": "/metrics",

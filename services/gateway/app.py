@@ -15,6 +15,7 @@ from libs.common import web
 from libs.common.bus import Bus
 from services.gateway import api
 from services.gateway.browsers import CrossOrigin
+from services.gateway.console import files as console
 from services.gateway.data import api as data
 from services.gateway.gateway import Gateway
 from services.gateway.settings import GatewaySettings
@@ -27,7 +28,7 @@ def create_app(settings: GatewaySettings, *, bus: Bus | None = None) -> FastAPI:
         bus: the bus to announce records of calls on; None opens the one that fakts names.
     """
     lifespan = partial(_lifespan, settings=settings, bus=bus)
-    app = web.create_app("gateway", lifespan=lifespan, routers=[api.routes, data.routes])
+    app = web.create_app("gateway", lifespan=lifespan, routers=[api.routes, data.routes, console.routes])
     app.include_router(api.everything_else)
     app.user_middleware.append(Middleware(CrossOrigin))
     return app

@@ -37,7 +37,7 @@ PUBLIC = {
     }
     | {("GET", path) for path in ("/configure", "/configure/", "/configure/{code}", "/configure/static/{name}")}
     | {("POST", "/configure"), ("POST", "/configure/{code}")}
-    | {("GET", "/signin"), ("POST", "/signin"), ("POST", "/signout")}
+    | {("GET", "/signin"), ("POST", "/signin"), ("GET", "/signout"), ("POST", "/signout")}
     | {("GET", "/signin/password"), ("POST", "/signin/password")}
     | {("GET", "/signin/with/{provider}"), ("GET", "/signin/with/{provider}/callback")}
     | {("GET", "/apps"), ("POST", "/apps/{client_id}/revoke")}
@@ -53,6 +53,11 @@ PUBLIC = {
     "worker": HEALTH,
     "gateway": HEALTH
     | {("GET", "/"), ("GET", "/v1/hostedData")}
+    | {
+        (method, f"/console{path}")
+        for method in ("GET", "HEAD")
+        for path in ("", "/static/{version}/{name}", "/{path:path}")
+    }
     | {(method, path) for method in ALL if method != "OPTIONS" for path in DATA}
     | {
         (method, path)
