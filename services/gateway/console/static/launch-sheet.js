@@ -37,9 +37,9 @@ export function LaunchSheet({ satellite, id, editing, onClose, onChange }) {
     ${launch && html`
       <${State} launch=${launch} />
       ${launch.description && html`<p class="description">${launch.description}</p>`}
+      <${Acts} launch=${launch} ask=${ask} onDone=${changed} />
       <${Facts} launch=${launch} />
       <${Entries} running=${launch.running} />
-      <${Acts} launch=${launch} ask=${ask} onDone=${changed} />
       <h3>To launch from a command line</h3>
       <${Copy} block label="command" value=${commandOf(launch)} />
       <${History} launch=${launch} orders=${live.data.orders} />
@@ -106,7 +106,7 @@ function Acts({ launch, ask, onDone }) {
   const button = (act, label, style = "") =>
     html`<button type="button" class=${style} onClick=${() => ask(act)}>${label}</button>`;
   return html`<div class="actions acts" role="group" aria-label="What to do with it">
-      ${button("deploy", ordered ? "Deploy again" : "Deploy", "primary")}
+      ${button("deploy", ordered ? "Deploy again" : "Deploy", ordered && launch.running?.serving_version === launch.satellite_version ? "" : "primary")}
       ${ordered && button("rollback", "Roll back")}
       ${ordered && button("promote", "Promote")}
       ${ordered && (launch.desired.paused ? html`<button type="button" disabled=${doing.busy} onClick=${resume}>Resume</button>` : button("pause", "Pause"))}
