@@ -18,6 +18,7 @@ from tests.support.author import Author
 expect.set_options(timeout=DEADLINE)
 SOURCE = "def apply(input):\n    return VERSION\n"
 SHEET, CONFIRM = "dialog.sheet", "dialog.confirm"
+STATE = f"{SHEET} .state"
 
 
 @pytest.fixture(scope="module")
@@ -149,20 +150,20 @@ def test_a_launch_instance_from_its_making_to_its_end(
             expect(sheet).to_contain_text(words)
 
         do(page, "Deploy", "Deploy version 1")
-        expect(sheet.get_by_role("status")).to_contain_text("deployed1 of 1 replicas ready")
+        expect(page.locator(STATE)).to_contain_text("deployed1 of 1 replicas ready")
         sheet.get_by_role("button", name="Deploy again").click()
         page.locator(CONFIRM).get_by_label("Satellite version").select_option("2")
         expect(page.locator(CONFIRM)).to_contain_text("Version 1 answers calls now.")
         expect(page.locator(CONFIRM).get_by_role("listitem")).to_contain_text("shop/tag")
         page.get_by_role("button", name="Deploy version 2").click()
         expect(sheet).to_contain_text("2, which runs")
-        expect(sheet.get_by_role("status")).to_contain_text("deployed1 of 1")
+        expect(page.locator(STATE)).to_contain_text("deployed1 of 1")
         do(page, "Roll back", "Roll back to version 1")
         expect(sheet).to_contain_text("1, which runs")
         do(page, "Pause", "Pause")
-        expect(sheet.get_by_role("status")).to_contain_text("paused")
+        expect(page.locator(STATE)).to_contain_text("paused")
         sheet.get_by_role("button", name="Resume").click()
-        expect(sheet.get_by_role("status")).not_to_contain_text("paused")
+        expect(page.locator(STATE)).not_to_contain_text("paused")
         expect(sheet.get_by_role("listitem").filter(has_text=re.compile("^Version . deployed"))).to_have_count(3)
         sheet.get_by_text("What happened").click()
         expect(sheet.locator(".events li").first).to_be_visible()
@@ -207,17 +208,17 @@ def test_launches_elsewhere_promotion_and_why_something_does_not_run(
         expect(page.locator(CONFIRM)).to_have_count(0)
         assert platform.ask("GET", f"/admin/v1/launches/{stage}")["desired"]["promoted_from"] == dev
         do(page, "Stop", "Stop")
-        expect(sheet.get_by_role("status")).to_contain_text("stopped")
+        expect(page.locator(STATE)).to_contain_text("stopped")
         page.keyboard.press("Escape")
 
         page.get_by_role("link", name="New launch instance").click()
         page.get_by_label("Name", exact=True).fill("cluster")
         page.get_by_label("Kubernetes").check()
-        page.get_by_label("Namespace").fill("Not A Namespace")
+        page.get_by_label("Namespace", exact=True).fill("Not A Namespace")
         page.get_by_role("button", name="Create launch instance").click()
-        expect(page.get_by_label("Namespace")).to_have_attribute("aria-invalid", "true")
-        expect(page.get_by_label("Namespace")).to_be_focused()
-        page.get_by_label("Namespace").fill("edge")
+        expect(page.get_by_label("Namespace", exact=True)).to_have_attribute("aria-invalid", "true")
+        expect(page.get_by_label("Namespace", exact=True)).to_be_focused()
+        page.get_by_label("Namespace", exact=True).fill("edge")
         page.get_by_role("button", name="Create launch instance").click()
         expect(sheet).to_contain_text("Kubernetes, namespace edge")
         page.keyboard.press("Escape")
@@ -355,6 +356,7 @@ def test_by_keyboard_alone_in_the_dark(commits: list[str], chromium: Browser, pl
         page.keyboard.press("ArrowRight")
         expect(page.get_by_role("tab", name="Launch instances")).to_be_focused()
         expect(page.get_by_role("tab", name="Launch instances")).to_have_attribute("aria-selected", "true")
+        expect(page.get_by_role("link", name="first")).to_be_visible()
         tab_to("first")
         page.keyboard.press("Enter")
         sheet = page.locator(SHEET)

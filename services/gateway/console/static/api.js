@@ -22,7 +22,7 @@ async function write(method, path, body) {
   return answer;
 }
 
-async function ask(method, path, { headers = {}, ...more }, refused) {
+async function ask(method, path, { headers = {}, ...more } = {}, refused) {
   const bearer = await token(refused);
   const options = { method, credentials: "omit", cache: "no-store", ...more };
   let answer;
