@@ -1,6 +1,6 @@
 // The console: who is there, and which room the address names.
 
-import { html, render, useEffect, useRef, useState } from "./preact.js";
+import { html, render, useEffect, useRef, useState } from "./view.js";
 import { AllLaunches } from "./launches.js";
 import { Trouble } from "./parts.js";
 import { followLinks, go, to, useRoute } from "./router.js";

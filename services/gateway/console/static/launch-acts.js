@@ -3,9 +3,9 @@
 import { get, post, remove } from "./api.js";
 import { useLive } from "./live.js";
 import { Confirm, Field, Waiting } from "./parts.js";
-import { html, useState } from "./preact.js";
+import { html, useState } from "./view.js";
 import { Changes } from "./versions.js";
-import { isOrdered, many, readiness } from "./words.js";
+import { answering, isOrdered, many, readiness } from "./words.js";
 
 /** Asks, and does what `act` names. `onDone(words, gone)` is told what was done, and whether the launch is gone. */
 export function Ask({ act, ...more }) {
@@ -15,7 +15,7 @@ export function Ask({ act, ...more }) {
 function Deploy({ launch, path, onClose, onDone }) {
   const [version, set] = useState(launch.satellite_version);
   const versions = useVersions(launch);
-  const serving = launch.running?.serving_version;
+  const serving = answering(launch);
   return html`<${Confirm} title=${`Deploy ${launch.name}?`} action=${`Deploy version ${version}`} onClose=${onClose}
     act=${() => post(`${path}/deploy`, { satellite_version: version })} onDone=${() => onDone(`Version ${version} is being deployed.`)}>
     <${VersionField} label="Satellite version" versions=${versions} value=${version} onChange=${set} />

@@ -3,7 +3,7 @@
 import { get, patch, post } from "./api.js";
 import { useLive } from "./live.js";
 import { Dialog, Field, Trouble, useDoing, useFocusOnFault } from "./parts.js";
-import { html, useRef, useState } from "./preact.js";
+import { html, useRef, useState } from "./view.js";
 import { placed } from "./problems.js";
 import { say } from "./toast.js";
 import { labelText, many, moment, readLabels } from "./words.js";

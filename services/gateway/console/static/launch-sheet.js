@@ -5,11 +5,11 @@ import { LaunchForm } from "./launch-form.js";
 import { Ask } from "./launch-acts.js";
 import { useLive } from "./live.js";
 import { Copy, Dialog, Moment, Tag, Trouble, Waiting, useDoing, useTitle } from "./parts.js";
-import { html, useState } from "./preact.js";
+import { html, useState } from "./view.js";
 import { sentence } from "./problems.js";
 import { go, to } from "./router.js";
 import { say } from "./toast.js";
-import { commandOf, isOrdered, orderWords, shortHash, stateOf, targetWords } from "./words.js";
+import { answering, commandOf, isOrdered, orderWords, shortHash, stateOf, targetWords } from "./words.js";
 
 const SOON = 1.5, LATER = 5;
 const ORDERS = 20, EVENTS = 30;
@@ -38,7 +38,7 @@ export function LaunchSheet({ satellite, id, editing, onClose, onChange }) {
       <${State} launch=${launch} />
       ${launch.description && html`<p class="description">${launch.description}</p>`}
       <${Acts} launch=${launch} ask=${ask} onDone=${changed} />
-      <${Facts} launch=${launch} />
+      <${Facts} launch=${launch} newest=${satellite.version} />
       <${Entries} running=${launch.running} />
       <h3>To launch from a command line</h3>
       <${Copy} block label="command" value=${commandOf(launch)} />
@@ -66,11 +66,12 @@ function State({ launch }) {
   </div>`;
 }
 
-function Facts({ launch }) {
-  const serving = launch.running?.serving_version;
+function Facts({ launch, newest }) {
+  const serving = answering(launch);
   const address = location.origin + launch.address;
   return html`<dl>
-    <dt>Version</dt><dd>${launch.satellite_version}${serving ? (serving === launch.satellite_version ? ", which runs" : `; version ${serving} runs`) : ""}</dd>
+    <dt>Version</dt><dd>${launch.satellite_version}${serving ? (serving === launch.satellite_version ? ", which runs" : `; version ${serving} runs`) : ""}${
+      launch.satellite_version < newest && html` <span class="quiet">(newest: ${newest})</span>`}</dd>
     <dt>Where</dt><dd>${targetWords(launch.target)}</dd>
     ${launch.target.cluster && html`<dt>Cluster</dt><dd>${launch.target.cluster}</dd>`}
     ${launch.target.fqdn && html`<dt>Domain</dt><dd>${launch.target.fqdn}</dd>`}
@@ -106,7 +107,7 @@ function Acts({ launch, ask, onDone }) {
   const button = (act, label, style = "") =>
     html`<button type="button" class=${style} onClick=${() => ask(act)}>${label}</button>`;
   return html`<div class="actions acts" role="group" aria-label="What to do with it">
-      ${button("deploy", ordered ? "Deploy again" : "Deploy", ordered && launch.running?.serving_version === launch.satellite_version ? "" : "primary")}
+      ${button("deploy", ordered ? "Deploy again" : "Deploy", ordered && answering(launch) === launch.satellite_version ? "" : "primary")}
       ${ordered && button("rollback", "Roll back")}
       ${ordered && button("promote", "Promote")}
       ${ordered && (launch.desired.paused ? html`<button type="button" disabled=${doing.busy} onClick=${resume}>Resume</button>` : button("pause", "Pause"))}

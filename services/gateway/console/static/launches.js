@@ -5,10 +5,10 @@ import { LaunchForm } from "./launch-form.js";
 import { LaunchSheet } from "./launch-sheet.js";
 import { useLive, useSettled } from "./live.js";
 import { Confirm, More, Search, Tag, Waiting, useTitle } from "./parts.js";
-import { html, useState } from "./preact.js";
+import { html, useState } from "./view.js";
 import { go, to } from "./router.js";
 import { say } from "./toast.js";
-import { readiness, stateOf, targetWords } from "./words.js";
+import { answering, readiness, stateOf, targetWords } from "./words.js";
 
 const PAGE = 50;
 const SOON = 2, LATER = 6;
@@ -57,7 +57,7 @@ function Launches({ path, turn = 0, ofAll = false, action }) {
 
 function Row({ launch, ofAll }) {
   const state = stateOf(launch);
-  const serving = launch.running?.serving_version;
+  const serving = answering(launch);
   return html`<div class="what">
       <a class="name" href=${to("satellites", launch.satellite_id, "launches", launch.id)}>${launch.name}</a>
       <p class="quiet">${ofAll && html`${launch.satellite} · `}Version ${launch.satellite_version}${

@@ -1,6 +1,6 @@
 // What the platform says, asked again while somebody looks.
 
-import { useEffect, useRef, useState } from "./preact.js";
+import { useEffect, useRef, useState } from "./view.js";
 
 /**
  * The answer of `load(signal)`, kept up to date while the page is visible.

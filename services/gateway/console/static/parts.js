@@ -1,6 +1,6 @@
 // Parts of pages: notices, fields, dialogs.
 
-import { html, useEffect, useRef, useState } from "./preact.js";
+import { html, useEffect, useRef, useState } from "./view.js";
 import { sentence } from "./problems.js";
 import { SignedOut, signInPath } from "./session.js";
 import { moment } from "./words.js";
@@ -105,7 +105,7 @@ export function Dialog({ kind, title, onClose, firm = false, children }) {
   };
   return html`<dialog class=${kind} ref=${self} aria-labelledby=${id} onCancel=${cancel} onMouseDown=${beside}>
     <div class="inside">
-      <div class="head"><h2 id=${id}>${title}</h2>
+      <div class="head"><h2 id=${id} tabindex="-1" autofocus=${!firm}>${title}</h2>
         <button type="button" class="close" aria-label="Close" onClick=${onClose}>✕</button></div>
       ${children}
     </div>

@@ -1,6 +1,6 @@
 // Rooms by address: links are plain links, and those to the console are followed without loading the page anew.
 
-import { useEffect, useState } from "./preact.js";
+import { useEffect, useState } from "./view.js";
 
 const HOME = "/console/";
 const listeners = new Set();

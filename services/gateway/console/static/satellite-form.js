@@ -3,7 +3,7 @@
 import { get, post, put } from "./api.js";
 import { useLive, useSettled } from "./live.js";
 import { Field, Trouble, useDoing, useFocusOnFault, useId, useTitle } from "./parts.js";
-import { html, useEffect, useRef, useState } from "./preact.js";
+import { html, useEffect, useRef, useState } from "./view.js";
 import { placed } from "./problems.js";
 import { go, to } from "./router.js";
 import { say } from "./toast.js";

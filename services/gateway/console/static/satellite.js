@@ -4,7 +4,7 @@ import { get, remove } from "./api.js";
 import { LaunchInstances } from "./launches.js";
 import { useLive } from "./live.js";
 import { Confirm, Copy, Moment, Tag, Waiting, useTitle } from "./parts.js";
-import { html, useRef, useState } from "./preact.js";
+import { html, useRef, useState } from "./view.js";
 import { go, to } from "./router.js";
 import { EditSatellite } from "./satellite-form.js";
 import { say } from "./toast.js";

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { useLive, useSettled } from "./live.js";
 import { Moment, More, Search, Tag, Waiting, useTitle } from "./parts.js";
-import { html, useState } from "./preact.js";
+import { html, useState } from "./view.js";
 import { to } from "./router.js";
 import { many } from "./words.js";
 

@@ -1,6 +1,6 @@
 // What was just done, said once at the foot of the page.
 
-import { html, useEffect, useRef, useState } from "./preact.js";
+import { html, useEffect, useRef, useState } from "./view.js";
 
 const SECONDS = 6;
 let show = () => {};

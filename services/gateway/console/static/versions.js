@@ -3,9 +3,9 @@
 import { get, post } from "./api.js";
 import { useLive } from "./live.js";
 import { Confirm, Field, Moment, More, Tag, Waiting } from "./parts.js";
-import { html, useState } from "./preact.js";
+import { html, useState } from "./view.js";
 import { say } from "./toast.js";
-import { compare, many } from "./words.js";
+import { answering, compare, many } from "./words.js";
 
 const PAGE = 50;
 const TONES = { added: "good", removed: "bad", changed: "note", same: "" };
@@ -23,7 +23,7 @@ export function Versions({ satellite, onChange }) {
     <ul class="rows">${items.map((one) => html`<li key=${one.version}>
       <div class="what"><b class="name">Version ${one.version}</b>
         <p class="quiet"><${Moment} at=${one.created_at} /> by ${one.created_by}</p></div>
-      <div class="tags">${satellite.running.filter((launch) => (launch.running?.serving_version ?? 0) === one.version)
+      <div class="tags">${satellite.running.filter((launch) => answering(launch) === one.version)
           .map((launch) => html`<${Tag} tone="good">runs as ${launch.name}</${Tag}>`)}
         <${Tag}>${many(one.algorithms.length, "algorithm")}</${Tag}></div>
     </li>`)}</ul>

@@ -57,6 +57,9 @@ export function commandOf(launch) {
   return `constellation satellite ${launch.satellite_id} ${launch.id} get <ADMIN_API_KEY>`;
 }
 
+/** Which version calls are answered by; null while none answers. */
+export const answering = ({ running }) => (running?.ready ? running.serving_version : null);
+
 export const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? one : more}`;
 
 export const shortHash = (algorithm) => algorithm.replace(/\/([0-9a-f]{10})[0-9a-f]{30}$/, "/$1");
