@@ -84,7 +84,7 @@ export function useFocusOnFault(form, problem) {
 }
 
 /**
- * A modal dialog: the browser keeps the focus within, and gives it back to where it was.
+ * A modal dialog: the browser keeps the focus within, and afterwards it is where it was.
  * @param {boolean} firm it holds what somebody typed, so a click beside it does not close it.
  */
 export function Dialog({ kind, title, onClose, firm = false, children }) {
@@ -92,8 +92,12 @@ export function Dialog({ kind, title, onClose, firm = false, children }) {
   const id = useId();
   useEffect(() => {
     const dialog = self.current;
+    const before = document.activeElement;
     dialog.showModal();
-    return () => dialog.close();
+    return () => {
+      dialog.close();
+      (before.isConnected && before !== document.body ? before : document.getElementById("main")).focus();
+    };
   }, []);
   const cancel = (event) => {
     if (event.target !== self.current) return;
