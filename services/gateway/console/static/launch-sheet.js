@@ -9,7 +9,7 @@ import { html, useState } from "./view.js";
 import { sentence } from "./problems.js";
 import { go, to } from "./router.js";
 import { say } from "./toast.js";
-import { answering, commandOf, isOrdered, orderWords, shortHash, stateOf, targetWords } from "./words.js";
+import { answering, clock, commandOf, isOrdered, orderWords, shortHash, stateOf, targetWords } from "./words.js";
 
 const SOON = 1.5, LATER = 5;
 const ORDERS = 20, EVENTS = 30;
@@ -128,5 +128,6 @@ function Events({ deployment }) {
   const live = useLive((signal) => get(`/admin/v1/deployments/${deployment}/events?limit=${EVENTS}`, signal), [deployment], LATER);
   return html`<${Waiting} live=${live} />
     ${live.data?.items.length === 0 && html`<p class="quiet">Nothing yet.</p>`}
-    <ol class="events">${live.data?.items.map((one) => html`<li key=${one.id}><span class="quiet"><${Moment} at=${one.at} /></span> ${one.message}</li>`)}</ol>`;
+    <ol class="events">${live.data?.items.map((one) => html`<li key=${one.id} title=${one.worker_id && `worker ${one.worker_id}`}>
+      <time class="quiet" datetime=${one.at}>${clock(one.at)}</time> ${one.replica_id && html`<code>${one.replica_id.slice(0, 8)}</code> `}${one.message}</li>`)}</ol>`;
 }

@@ -68,6 +68,10 @@ const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeSty
 
 export const moment = (iso) => MOMENT.format(new Date(iso));
 
+const CLOCK = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
+
+export const clock = (iso) => CLOCK.format(new Date(iso));
+
 /** What an order was, for a history of them. */
 export function orderWords(order) {
   if (order.action === "stop") return "Stopped";
