@@ -12,9 +12,11 @@ from libs.common import web
 from libs.common.auth import public
 from libs.common.problems import Problem
 from services.gateway import browsers
-from services.gateway.gateway import Gateway
+from services.gateway.platform import Platform
 
 routes = web.router(public)
+calls = web.router(public)
+"""The addresses of calls, for requests that are none."""
 everything_else = web.router(public)
 """Included last: it takes every path."""
 
@@ -52,15 +54,15 @@ async def front_page(request: Request) -> Any:
     )
 
 
-@routes.options("/v1/algo/{reference:path}")
-@routes.options("/launches/{launch_id}/v1/algo/{reference:path}")
+@calls.options("/v1/algo/{reference:path}")
+@calls.options("/launches/{launch_id}/v1/algo/{reference:path}")
 async def preflight(request: Request, reference: str) -> Response:  # noqa: ARG001 - the path names it
     """Who asks so from no web page is told the same (`browsers.py`)."""
     return Response(status_code=204, headers=browsers.preflight_headers("*", "POST"))
 
 
-@routes.api_route("/v1/algo/{reference:path}", methods=_NOT_OPTIONS)
-@routes.api_route("/launches/{launch_id}/v1/algo/{reference:path}", methods=_NOT_OPTIONS)
+@calls.api_route("/v1/algo/{reference:path}", methods=_NOT_OPTIONS)
+@calls.api_route("/launches/{launch_id}/v1/algo/{reference:path}", methods=_NOT_OPTIONS)
 async def no_call(request: Request, reference: str) -> Response:  # noqa: ARG001 - the path names it
     """Calls are taken off before the application (`protocol.py`), so what arrives here is none."""
     if request.method == "POST":
@@ -70,5 +72,5 @@ async def no_call(request: Request, reference: str) -> Response:  # noqa: ARG001
 
 @everything_else.api_route("/{path:path}", methods=METHODS)
 async def pass_on(request: Request, path: str) -> Response:  # noqa: ARG001 - the edge takes it undecoded
-    gateway: Gateway = request.app.state.gateway
-    return await gateway.edge.pass_on(request)
+    platform: Platform = request.app.state.gateway.source
+    return await platform.edge.pass_on(request)
