@@ -1,4 +1,5 @@
-"""What must be there before fakts answers: the join token's mandate, and on the first start an administrator.
+"""What must be there before fakts answers: the join token's mandate, the console's client, and on the first start an
+administrator.
 
 Safe to run on every start, and from several hosts at once.
 """
@@ -23,6 +24,7 @@ from services.fakts.identity import accounts, api_keys
 from services.fakts.identity.accounts import Profile
 from services.fakts.identity.api_keys import NewKey
 from services.fakts.models import Account, User
+from services.fakts.oauth import console
 from services.fakts.preflight import mandates, rule_list
 
 log = logs.get(__name__)
@@ -43,6 +45,7 @@ async def prepare(context: Context) -> None:
     async with context.database.transaction() as session:
         await locks.take(session, locks.IDENTITY)
         await mandates.ensure_platform(session, settings.join_token.get_secret_value())
+        await console.ensure(session)
         if settings.rules_file is not None:
             await rule_list.begin_with(session, settings.rules_file)
         user = await _first_administrator(session)

@@ -24,6 +24,7 @@ everything_else = web.router(public, responses={**ANYTHING, **also(502, 503)})
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CALL_PATHS = ("/v1/algo/{reference:path}", "/launches/{launch_id}/v1/algo/{reference:path}")
 _LINKS = {
+    "console": "/console/",
     "health": "/healthz",
     "readiness": "/readyz",
     "metrics": "/metrics",

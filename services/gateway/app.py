@@ -15,6 +15,7 @@ from libs.common import web
 from libs.common.bus import Bus
 from services.gateway import api
 from services.gateway.browsers import CrossOrigin
+from services.gateway.console import files as console
 from services.gateway.data import api as data
 from services.gateway.gateway import Gateway
 from services.gateway.knowledge import Knowledge, Source
@@ -41,7 +42,7 @@ def create_app(settings: GatewaySettings, *, bus: Bus | None = None, routes: Rou
     """
     if settings.satellite_plan is None:
         source: SourceOf = partial(Platform, settings, bus)
-        answers, last = [api.routes, api.calls, data.routes], api.everything_else
+        answers, last = [api.routes, api.calls, data.routes, console.routes], api.everything_else
     else:
         WatchedFile(settings.satellite_plan, plan.read).load()
         if settings.satellite_replicas is not None:

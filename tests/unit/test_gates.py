@@ -39,7 +39,7 @@ PUBLIC = {
     }
     | {("GET", path) for path in ("/configure", "/configure/", "/configure/{code}", "/configure/static/{name}")}
     | {("POST", "/configure"), ("POST", "/configure/{code}")}
-    | {("GET", "/signin"), ("POST", "/signin"), ("POST", "/signout")}
+    | {("GET", "/signin"), ("POST", "/signin"), ("GET", "/signout"), ("POST", "/signout")}
     | {("GET", "/signin/password"), ("POST", "/signin/password")}
     | {("GET", "/signin/with/{provider}"), ("GET", "/signin/with/{provider}/callback")}
     | {(method, f"/o/logout{slash}") for method in ("GET", "POST") for slash in ("", "/")}
@@ -57,6 +57,11 @@ PUBLIC = {
     "worker": HEALTH,
     "gateway": HEALTH
     | {("GET", "/"), ("GET", "/v1/hostedData")}
+    | {
+        (method, f"/console{path}")
+        for method in ("GET", "HEAD")
+        for path in ("", "/static/{version}/{name}", "/{path:path}")
+    }
     | {(method, path) for method in ALL if method != "OPTIONS" for path in DATA}
     | {
         (method, path)

@@ -20,6 +20,7 @@ from services.fakts.fields import Expiry
 from services.fakts.identity import accounts, api_keys, browser_sessions, organizations
 from services.fakts.identity.api_keys import NewKey
 from services.fakts.models import Account, Organization, User
+from services.fakts.oauth import console
 
 router = idempotency.router(admin_only, prefix="/admin/v1")
 
@@ -55,6 +56,7 @@ async def change_user(name: str, body: UserChange, session: Session, context: Ct
     if hashed is not None:
         user.password_hash = hashed
         await browser_sessions.end_all(session, user)
+        await console.end_logins(session, context, user)
     if body.session_limit is not None:
         await accounts.set_session_limit(session, context.feed, user, body.session_limit)
     if body.staff is not None:

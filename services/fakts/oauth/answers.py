@@ -13,7 +13,7 @@ from libs.common.contracts.joining import SERVICE_SCOPE, JoinAnswer, Manifest, S
 from services.fakts.context import Context
 from services.fakts.models import Client, Login
 from services.fakts.oauth import claims, people, tokens
-from services.fakts.oauth.clients import RELYING_PARTY
+from services.fakts.oauth.clients import NO_APPS
 from services.fakts.oauth.keys import ALGORITHM
 from services.fakts.oauth.people import Person
 from services.fakts.origin import Origin
@@ -43,7 +43,7 @@ async def token_answer(
         envelope: say where the client's services are, if it is an app of the Fakts protocol.
     """
     login.used_at = client.last_login_at = db.now()
-    is_app = client.kind != RELYING_PARTY
+    is_app = client.kind not in NO_APPS
     composition = await _composition(session, client, origin, where) if is_app else None
     person = await people.of_login(session, login)
     given = login.scope if scope is None else scope

@@ -21,7 +21,7 @@ from libs.common.directory import key_hash
 from libs.common.problems import Conflict, Forbidden, Invalid, NotFound
 from services.fakts.context import Context
 from services.fakts.models import Approval, AuthorizationCode, Client, Organization, User
-from services.fakts.oauth import logins, prompts, provider
+from services.fakts.oauth import console, logins, prompts, provider
 from services.fakts.oauth.discovery import AUTHORIZE_PATH
 from services.fakts.oauth.prompts import Next, Unanswerable
 from services.fakts.oauth.server import Request, legal_words
@@ -67,16 +67,17 @@ async def begin(
     try:
         wish = prompts.read(request.args)
         consent = await logins.consented(session, client.row, person, scope.split()) if person is not None else None
-        following = prompts.decide(wish, signed_in_at=signed_in_at, consented=consent is not None, now=db.now())
+        consented = consent is not None or console.is_console(client.row)
+        following = prompts.decide(wish, signed_in_at=signed_in_at, consented=consented, now=db.now())
     except Unanswerable as error:
         return error_url(asked, error.error, str(error))
     if following in (Next.SIGN_IN, Next.SIGN_IN_AGAIN):
         again = following is Next.SIGN_IN_AGAIN
         return sign_in(_again(parameters, satisfied=again), again=again, hint=request.args.get("login_hint", ""))
     assert person is not None  # noqa: S101 - else they would have to sign in
-    if following is Next.GO_BACK and consent is not None:
+    if following is Next.GO_BACK:
         organization = None
-        if consent.organization_id is not None:
+        if consent is not None and consent.organization_id is not None:
             organization = await session.get(Organization, consent.organization_id)
         return await answer_with_code(
             session, context, client.row, person, organization, asked, scope, authenticated_at=signed_in_at

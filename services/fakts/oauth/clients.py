@@ -20,6 +20,10 @@ from services.fakts.preflight import mandates, manifests
 
 RELYING_PARTY = "relying_party"
 """Kind of a client that an administrator registered, and that many people sign in to."""
+FIRST_PARTY = "first_party"
+"""Kind of a client that is a part of the platform."""
+NO_APPS = (RELYING_PARTY, FIRST_PARTY)
+"""Kinds of clients that many people sign in to: they are not let in one by one, and are given no services."""
 KEEP_SERVICES = timedelta(days=7)
 """How long a service that does not come back is remembered."""
 
@@ -85,7 +89,7 @@ async def mandate_of(session: AsyncSession, client_id: UUID) -> Mandate | None:
 async def page(
     session: AsyncSession, *, search: str, after: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[App]:
-    """Apps that were let in, oldest first. The platform's own services and relying parties are none.
+    """Apps that were let in, oldest first. The platform's own services are none, nor is what many sign in to.
 
     Args:
         search: part of an app's or an account's name, in any case.
@@ -113,7 +117,7 @@ async def find_app(session: AsyncSession, client_id: UUID) -> Client | None:
 
 
 def _is_app() -> ColumnElement[bool]:
-    return Client.approved_at.is_not(None) & (Client.kind != RELYING_PARTY) & (Client.scope != SERVICE_SCOPE)
+    return Client.approved_at.is_not(None) & Client.kind.not_in(NO_APPS) & (Client.scope != SERVICE_SCOPE)
 
 
 async def report(session: AsyncSession, client_id: UUID, said: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import select
 from libs.common import db, logs
 from libs.common.directory import key_hash
 from services.fakts.models import Approval, AuthorizationCode, Client, Login, Organization, RefreshToken, User
-from services.fakts.oauth import answers, logins
+from services.fakts.oauth import answers, console, logins
 from services.fakts.oauth.server import AUTH_METHODS, SECRET_METHODS, RegisteredClient, Request, Server, refuse, wait
 from services.fakts.preflight import approvals
 from services.fakts.preflight.approvals import Standing
@@ -249,6 +249,8 @@ class AuthorizationCodeFlow(_Opens, grants.AuthorizationCodeGrant):
         return authorization_code.login
 
     def generate_token(self, user: Login, **_: Any) -> dict[str, Any]:
+        if console.is_console(self.row):
+            return self.answer(user, refreshes=False)
         logins.go_on(user, self.server.context.settings)
         return self.answer(user, refreshes=True)
 

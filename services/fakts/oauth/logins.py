@@ -113,6 +113,11 @@ async def end_of_mandate(session: AsyncSession, context: Context, mandate_id: UU
     await _end(session, context, Login.client_id.in_(of_mandate))
 
 
+async def end_of(session: AsyncSession, context: Context, client_id: UUID, account: User) -> None:
+    """All logins of a client that act for an account are over, everywhere within a second. Idempotent."""
+    await _end(session, context, (Login.client_id == client_id) & (Login.account_id == account.id))
+
+
 async def add_refresh_token(session: AsyncSession, context: Context, login: Login) -> str:
     """The next link of the chain. Only its digest is kept."""
     token = secrets.token_urlsafe(_RANDOM_BYTES)

@@ -16,6 +16,7 @@ from libs.common.problems import NotFound
 from services.fakts.context import Context
 from services.fakts.models import Client, Login, Organization, User
 from services.fakts.oauth import logins
+from services.fakts.oauth.clients import FIRST_PARTY
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class OwnApp:
 
 
 async def page(session: AsyncSession, user: User) -> Sequence[OwnApp]:
-    """Those in force, the last used first."""
+    """Those in force, the last used first. What is a part of the platform is none."""
     living = (
         select(Login)
         .ext(distinct_on(Login.client_id))
@@ -44,6 +45,7 @@ async def page(session: AsyncSession, user: User) -> Sequence[OwnApp]:
         .where(
             Client.ended_at.is_(None),
             Client.approved_at.is_not(None),
+            Client.kind != FIRST_PARTY,
             or_(Client.account_id == user.id, living.c.client_id.is_not(None)),
         )
         .order_by(func.coalesce(living.c.used_at, Client.approved_at).desc(), Client.id)

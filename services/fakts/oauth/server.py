@@ -28,7 +28,8 @@ from sqlalchemy.util import await_only
 from libs.common.directory import key_hash
 from services.fakts.context import Context
 from services.fakts.models import Client
-from services.fakts.oauth.clients import RELYING_PARTY
+from services.fakts.oauth import console
+from services.fakts.oauth.clients import NO_APPS
 from services.fakts.origin import Origin
 from services.fakts.where import Where
 
@@ -127,14 +128,15 @@ class Request(OAuth2Request):
 class RegisteredClient(ClientMixin):
     """A client as Authlib asks about it."""
 
-    def __init__(self, row: Client) -> None:
+    def __init__(self, row: Client, redirect_uris: Sequence[str]) -> None:
         self.row = row
+        self._redirect_uris = redirect_uris
 
     def get_client_id(self) -> str:
         return str(self.row.id)
 
     def get_default_redirect_uri(self) -> str | None:
-        return self.row.redirect_uris[0] if len(self.row.redirect_uris) == 1 else None
+        return self._redirect_uris[0] if len(self._redirect_uris) == 1 else None
 
     def get_allowed_scope(self, scope: str | None) -> str | None:
         """Of what is asked for, what the client may have; all of that where it asks for nothing.
@@ -147,7 +149,7 @@ class RegisteredClient(ClientMixin):
         return " ".join(word for word in dict.fromkeys(scope.split()) if word in allowed) or None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
-        return redirect_uri in self.row.redirect_uris
+        return redirect_uri in self._redirect_uris
 
     def check_client_secret(self, client_secret: str) -> bool:
         digest = self.row.secret_digest
@@ -168,7 +170,7 @@ class RegisteredClient(ClientMixin):
         if self.row.approved_at is None:
             return False
         if grant_type == "client_credentials":
-            is_app = self.row.kind != RELYING_PARTY
+            is_app = self.row.kind not in NO_APPS
             return self.row.secret_digest is not None and (is_app or self.row.client_credentials)
         return grant_type in ("authorization_code", "refresh_token")
 
@@ -193,7 +195,8 @@ class Server(AuthorizationServer):
         asks_why = self._asked is not None and self._asked.payload.grant_type == DEVICE_CODE_GRANT_TYPE
         if row is None or (row.ended_at is not None and not asks_why):
             return None
-        return RegisteredClient(row)
+        uris = [console.redirect_uri(self.origin)] if console.is_console(row) else row.redirect_uris
+        return RegisteredClient(row, uris)
 
     def get_token_grant(self, request: Request) -> Any:
         if not request.payload.grant_type:

@@ -10,7 +10,7 @@ from libs.common.db import Session
 from libs.common.openapi import reads_form
 from services.fakts.context import Ctx
 from services.fakts.identity import browser_sessions
-from services.fakts.oauth import own
+from services.fakts.oauth import console, own
 from services.fakts.pages.destinations import HOME
 from services.fakts.pages.rendering import page, page_router, see
 from services.fakts.pages.sessions import TOKEN_FIELD, Person, PersonsForm
@@ -31,14 +31,16 @@ async def show(session: Session, context: Ctx, person: Person) -> Response:
 
 
 @router.post("/browsers/end", openapi_extra=reads_form(TOKEN_FIELD, "browser"))
-async def end_browser(session: Session, person: Person, form: PersonsForm) -> Response:
+async def end_browser(session: Session, context: Ctx, person: Person, form: PersonsForm) -> Response:
     await browser_sessions.end(session, person.user, form.text("browser"))
+    await console.end_logins(session, context, person.user)
     return see(HOME)
 
 
 @router.post("/browsers/end-others", openapi_extra=reads_form(TOKEN_FIELD))
-async def end_other_browsers(session: Session, person: Person, form: PersonsForm) -> Response:  # noqa: ARG001 - the form is checked
+async def end_other_browsers(session: Session, context: Ctx, person: Person, form: PersonsForm) -> Response:  # noqa: ARG001 - the form is checked
     await browser_sessions.end_all(session, person.user, but=person.row.digest)
+    await console.end_logins(session, context, person.user)
     return see(HOME)
 
 

@@ -16,7 +16,7 @@ from libs.common.problems import Invalid
 from services.fakts.api.forms import NOT_STORED, form_request, query_parameters
 from services.fakts.context import Context, Ctx, RequestOrigin
 from services.fakts.identity import browser_sessions
-from services.fakts.oauth import logout
+from services.fakts.oauth import console, logout
 from services.fakts.oauth.discovery import LOGOUT_PATH
 from services.fakts.oauth.logout import KEPT, Wanted
 from services.fakts.pages import sessions
@@ -42,6 +42,7 @@ async def ask(
         return _gone(request, context, wanted, at_once=wanted.hint is not None)
     if logout.is_of_session(wanted.hint, person.user, person.row.created_at):
         await browser_sessions.end(session, person.user, person.row.digest)
+        await console.end_logins(session, context, person.user)
         return _gone(request, context, wanted, at_once=True)
     kept = {name: asked[name] for name in KEPT if name in asked}
     if wanted.client is not None:
@@ -75,6 +76,7 @@ async def leave(
     asked = {name: form.text(name) for name in KEPT if form.text(name)}
     wanted = await logout.read(session, context, origin, asked)
     await browser_sessions.end(session, person.user, person.row.digest)
+    await console.end_logins(session, context, person.user)
     return _gone(request, context, wanted, at_once=True)
 
 

@@ -22,6 +22,7 @@ from libs.common.problems import Forbidden
 from services.fakts.context import Context, request_origin, request_where
 from services.fakts.identity import browser_sessions
 from services.fakts.models import BrowserSession, User
+from services.fakts.oauth import console
 
 SESSION, VISIT = "constellation_session", "constellation_visit"
 TOKEN_FIELD = "form_token"  # noqa: S105 - a field's name
@@ -125,7 +126,7 @@ async def begin(
     request: Request, session: AsyncSession, context: Context, response: Response, user: User, *, provider: str | None
 ) -> None:
     """Sign the browser in. A session that it had before is over."""
-    await end(request, session)
+    await end(request, session, context)
     agent = "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
     cookie = await browser_sessions.start(
         session, user, provider=provider, address=request_where(request).address, agent=agent
@@ -135,11 +136,12 @@ async def begin(
     await context.audit.record(session, actor=user.name, action="user.sign_in", subject=user.name, detail=how)
 
 
-async def end(request: Request, session: AsyncSession) -> None:
+async def end(request: Request, session: AsyncSession, context: Context) -> None:
     """End the session that the browser has, if any."""
     found = await _of_cookie(request, session)
     if found is not None:
         await browser_sessions.end(session, found.user, found.row.digest)
+        await console.end_logins(session, context, found.user)
 
 
 def cookie_name(name: str, request: Request) -> str:

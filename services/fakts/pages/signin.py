@@ -14,6 +14,7 @@ from services.fakts.context import Context, Ctx, RequestWhere
 from services.fakts.identity import browser_sessions, sign_in
 from services.fakts.identity.passwords import MIN_LENGTH
 from services.fakts.models import User
+from services.fakts.oauth import console
 from services.fakts.pages import sessions
 from services.fakts.pages.destinations import HOME, SIGN_IN, form_sources, own_path
 from services.fakts.pages.rendering import page, page_router, see
@@ -57,9 +58,18 @@ async def take(request: Request, visit: Visiting, context: Ctx, where: RequestWh
     return answer
 
 
+@router.get("/signout")
+async def ask_to_leave(context: Ctx, person: OptionalPerson) -> Response:
+    """For pages that cannot send the form themselves, such as the console's."""
+    if person is None:
+        return see(SIGN_IN)
+    return page("signout.html", deployment=context.settings.deployment_name, person=person, app=None, kept={})
+
+
 @router.post("/signout", openapi_extra=reads_form(sessions.TOKEN_FIELD))
-async def leave(request: Request, session: Session, person: Person, form: PersonsForm) -> Response:  # noqa: ARG001 - the form is checked
+async def leave(request: Request, session: Session, context: Ctx, person: Person, form: PersonsForm) -> Response:  # noqa: ARG001 - the form is checked
     await browser_sessions.end(session, person.user, person.row.digest)
+    await console.end_logins(session, context, person.user)
     answer = see(SIGN_IN)
     sessions.drop_cookie(answer, sessions.SESSION, request)
     return answer
@@ -82,6 +92,7 @@ async def take_new_password(context: Ctx, where: RequestWhere, person: Person, f
         user = await session.get_one(User, person.user.id, with_for_update=True)
         user.password_hash = hashed
         await browser_sessions.end_all(session, user, but=person.row.digest)
+        await console.end_logins(session, context, user)
         await context.audit.record(session, actor=user.name, action="user.password", subject=user.name)
     return page(
         "message.html",

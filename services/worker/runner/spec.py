@@ -46,9 +46,9 @@ class Spec:
     `HOST:PORT` to listen on besides. entrance: path of a further Unix socket, to which what comes over TCP elsewhere
     is carried. health: `HOST:PORT` on which anybody may ask how the replica is. token: what calls over the first two
     must carry. log, state: paths of the output log and of the state file. gateways: `http://HOST:PORT` or
-    `unix:PATH`, tried in this order. load_timeout: seconds. concurrency: calls at a time. private_tmp: /tmp belongs to
-    this replica alone. pipeline: whether the algorithm may call algorithms. must_load: end when loading fails; else
-    each call is answered with that error.
+    `unix:PATH`, tried in this order. load_timeout: seconds. concurrency: calls at a time. private_tmp: /tmp belongs
+    to this replica alone. pipeline: whether the algorithm may call algorithms. must_load: end when loading fails;
+    else each call is answered with that error.
     """
 
     def __init__(self, members: dict[str, Any]) -> None:

@@ -1,0 +1,66 @@
+"""`/console`: the page, and what it is made of.
+
+Every path is the same page: which room it shows is for its script to read. All that it loads is below an address that
+changes with the content, so browsers keep it; modules name one another relatively.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+
+from fastapi import Response
+from fastapi.responses import RedirectResponse
+
+from libs.common import web
+from libs.common.auth import public
+from libs.common.problems import NotFound
+
+HOME = "/console"
+_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+    "html": "text/html; charset=utf-8",
+    "LICENSE": "text/plain; charset=utf-8",
+}
+_FILES = {one.name: one.read_bytes() for one in (files(__package__) / "static").iterdir()}
+_VERSION = hashlib.sha256(b"".join(name.encode() + _FILES[name] for name in sorted(_FILES))).hexdigest()[:12]
+_PAGE = _FILES.pop("index.html").replace(b"{static}", f"{HOME}/static/{_VERSION}".encode())
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""Content Security Policy, level 3: nothing inline, nothing from elsewhere, and no markup made from text."""
+_PAGE_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-frame-options": "DENY",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+_KEPT = "public, max-age=31536000, immutable"
+
+routes = web.router(public)
+
+
+@routes.api_route(HOME, methods=["GET", "HEAD"])
+async def home() -> Response:
+    return RedirectResponse(f"{HOME}/", 308)
+
+
+@routes.api_route(f"{HOME}/static/{{version}}/{{name}}", methods=["GET", "HEAD"])
+async def static_file(version: str, name: str) -> Response:
+    """While gateways of two releases run, a page may ask the other one: what it gets then is not kept."""
+    if name not in _FILES:
+        raise NotFound(f"there is no file '{name[:50]}' here")
+    headers = {"cache-control": _KEPT if version == _VERSION else "no-store", "x-content-type-options": "nosniff"}
+    return Response(_FILES[name], media_type=_TYPES[name.rpartition(".")[2]], headers=headers)
+
+
+@routes.api_route(f"{HOME}/{{path:path}}", methods=["GET", "HEAD"])
+async def page(path: str) -> Response:  # noqa: ARG001 - the page's script reads it
+    return Response(_PAGE, media_type=_TYPES["html"], headers=_PAGE_HEADERS)
