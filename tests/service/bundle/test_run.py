@@ -239,13 +239,18 @@ async def test_what_a_killed_one_left_is_ended_by_the_next(bundle: tuple[BundleF
 
 
 def _starts_again(folder: BundleFolder, ids: tuple[str, str]) -> None:
-    with running(folder, ids) as first:
-        first.until(lambda: _answers(first), "answer")
-        left = set(first.replicas)
-        first.process.kill()
-        first.process.wait(SECONDS)
-    with running(folder, ids) as second:
-        second.until(lambda: _answers(second), "answer")
-        assert left.isdisjoint(second.replicas)
-    assert not second.replicas
-    assert not (folder.data / "status.json").exists()
+    left: set[int] = set()
+    try:
+        with running(folder, ids) as first:
+            first.until(lambda: _answers(first), "answer")
+            left |= set(first.replicas)
+            first.process.kill()
+            first.process.wait(SECONDS)
+        with running(folder, ids) as second:
+            second.until(lambda: _answers(second), "answer")
+            assert left.isdisjoint(second.replicas)
+        assert not second.replicas
+        assert not (folder.data / "status.json").exists()
+    finally:
+        for pid in left:
+            _kill(pid)
