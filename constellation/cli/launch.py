@@ -244,7 +244,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
         "running": None if running is None else _running(running),
         "reason": None if running is None else running["reason"],
         "address": f"{session.connection.url}{found['address']}",
-        **{f"satellite {one['instance'][:8]}": _gateway(one) for one in found.get("satellites", ())},
+        **{f"gateway {one['instance'][:8]} {one['run'][-4:]}": _gateway(one) for one in found.get("satellites", ())},
         **{f"calls of {one['vanity_url']}": _usage(one) for one in found.get("usage", {}).get("entries", ())},
     }
     session.output.document(fields, found)
@@ -257,7 +257,7 @@ def _running(status: dict[str, Any]) -> str:
 
 def _gateway(one: dict[str, Any]) -> str:
     """What a gateway apart from the platform reported."""
-    said = f"version {one['satellite_version']}{'' if one['is_newest'] else ' (not what was ordered last)'}"
+    said = f"version {one['satellite_version']}{'' if one['up_to_date'] else ' (another one should run)'}"
     said += f", {one['ready']} of {one['desired']} ready, heard of {one['last_heard']}"
     lacking = "; ".join(f"{entry['vanity_url']}: {entry['reason']}" for entry in one["entries"] if entry["reason"])
     return f"{'silent, ' if one['stale'] else ''}{said}{f' ({lacking})' if lacking else ''}"

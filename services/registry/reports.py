@@ -29,7 +29,6 @@ from services.registry.models import (
     AcceptedKeys,
     Call,
     Launch,
-    Order,
     SatelliteRun,
     SatelliteUsage,
     SatelliteVersion,
@@ -202,18 +201,13 @@ async def _locked(session: AsyncSession, launch_id: UUID, instance: str, run: st
 
 
 async def _own(session: AsyncSession, launch: Launch) -> Own:
-    """What the launch's orders asked for, the newest ones."""
-    ordered = (
-        select(Order.satellite_version)
-        .where(Order.launch_id == launch.id)
-        .group_by(Order.satellite_version)
-        .order_by(func.max(Order.number).desc())
-        .limit(_MOST_VERSIONS)
-    )
+    """By the versions of its satellite, the newest ones: a bundle of any of them may be somewhere."""
     query = (
         select(SatelliteVersion.entries, AcceptedKeys.keys)
         .join(AcceptedKeys, AcceptedKeys.digest == SatelliteVersion.keys)
-        .where(SatelliteVersion.satellite_id == launch.satellite_id, SatelliteVersion.number.in_(ordered))
+        .where(SatelliteVersion.satellite_id == launch.satellite_id)
+        .order_by(SatelliteVersion.number.desc())
+        .limit(_MOST_VERSIONS)
     )
     own = Own()
     for entries, keys in (await session.execute(query)).all():

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from libs.common.contracts.launches import BundleTarget, EntryStatus, LaunchEntry, LaunchStatus
+from libs.common.contracts.launches import BundleTarget, EntryStatus, LaunchEntry, LaunchStatus, OrderAction
 from services.registry.models import Launch, Order, Satellite, SatelliteRun, SatelliteVersion
 from services.registry.reports import Usage
 from services.registry.views import timestamp
@@ -106,11 +106,19 @@ def still_running(rows: Iterable[tuple[Launch, Order]], statuses: Statuses) -> l
     ]
 
 
-def gateway(row: SatelliteRun, *, stale: bool, newest: Order | None) -> dict[str, Any]:
+def wanted_version(launch: Launch, newest: Order | None) -> int | None:
+    """The version that a launch should run: that of its newest order. Nobody orders a bundle; there it is the
+    configured one."""
+    if newest is None or launch.target["kind"] == BundleTarget().kind:
+        return launch.satellite_version
+    return newest.satellite_version if newest.action is OrderAction.DEPLOY else None
+
+
+def gateway(row: SatelliteRun, *, stale: bool, wanted: int | None) -> dict[str, Any]:
     """A gateway of a launch apart from the platform, as it last reported.
 
     Args:
-        newest: order of the launch.
+        wanted: the version that the launch should run.
     """
     entries = [EntryStatus.model_validate(one) for one in row.entries]
     return {
@@ -118,7 +126,7 @@ def gateway(row: SatelliteRun, *, stale: bool, newest: Order | None) -> dict[str
         "run": row.run,
         "satellite_version": row.satellite_version,
         "deployment_id": str(row.deployment_id),
-        "is_newest": newest is not None and row.deployment_id == newest.deployment_id,
+        "up_to_date": row.satellite_version == wanted,
         "constellation": row.version,
         "desired": sum(one.desired for one in entries),
         "ready": sum(one.ready for one in entries),

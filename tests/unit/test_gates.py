@@ -8,6 +8,7 @@ import pytest
 
 from constellation import services
 from tests.support.routes import routes_of
+from tests.support.satellites import PlanMaker
 
 HEALTH = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 DATA = ("/v1/data", "/v1/data/{path:path}", "/v1/connector/{connector}", "/v1/connector/{connector}/{path:path}")
@@ -74,3 +75,14 @@ def test_every_route_has_one_gate_and_only_the_listed_ones_are_open(name: str, t
     ungated = [(route.method, route.path, route.gates) for route in routes if len(route.gates) != 1]
     assert ungated == []
     assert {(route.method, route.path) for route in routes if route.gates == ("public",)} == PUBLIC[name]
+
+
+def test_a_satellites_gateway_answers_calls_and_nothing_else(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text(PlanMaker("text/tag", keys=()).plan().model_dump_json())
+    service = services.load("gateway")
+    settings = service.settings.model_validate({"satellite_plan": plan, "data_dir": tmp_path})
+    found = {(route.method, route.path): route.gates for route in routes_of(service.app(settings, None))}
+    assert set(found.values()) == {("public",)}
+    calls = ("/v1/algo/{reference:path}", "/launches/{launch_id}/v1/algo/{reference:path}", "/{path:path}")
+    assert found.keys() == HEALTH | {(method, path) for method in ALL for path in calls}

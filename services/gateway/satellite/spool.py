@@ -118,6 +118,7 @@ class Spool:
     def oldest(self, most: int, most_bytes: int) -> tuple[list[Kept], list[bytes]]:
         """The oldest sealed reports of one run, with their content: at least one, if there is any."""
         with self._guard:
+            self._drop([one for one in self._sealed[:most] if not (self._folder / one.name).exists()])
             chosen: list[Kept] = []
             size = 0
             for one in self._sealed[:most]:

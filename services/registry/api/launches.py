@@ -208,7 +208,8 @@ async def _document(parts: Registry, session: Session, row: Launch) -> dict[str,
     statuses = await parts.launch_statuses([row.id]) if order is not None else {}
     document = satellite_views.launch(row, satellite.name, order, statuses)
     heard = await reports.runs(session, row.id, stale=timedelta(seconds=parts.settings.satellite_stale_seconds))
-    document["satellites"] = [satellite_views.gateway(one, stale=is_stale, newest=order) for one, is_stale in heard]
+    wanted = satellite_views.wanted_version(row, order)
+    document["satellites"] = [satellite_views.gateway(one, stale=is_stale, wanted=wanted) for one, is_stale in heard]
     return document
 
 

@@ -25,11 +25,12 @@ class Away:
     def __init__(self, platform: Platform, launch: Any, algorithm_id: UUID) -> None:
         self.platform = platform
         self.id = UUID(launch["id"])
+        self.satellite = launch["satellite_id"]
         self.algorithm_id = algorithm_id
         self.order: dict[str, Any] = {}
 
-    async def deploy(self) -> None:
-        await self.platform.ok("POST", f"{LAUNCHES}/{self.id}/deploy", "root", json={})
+    async def deploy(self, **version: int) -> None:
+        await self.platform.ok("POST", f"{LAUNCHES}/{self.id}/deploy", "root", json=version)
         self.order = (await self.platform.ok("GET", f"{LAUNCHES}/{self.id}", "root"))["desired"]
 
     def report(self, sequence: int, *, calls: int = 1, run: str = "r1", **members: Any) -> SatelliteReport:
@@ -108,14 +109,21 @@ async def test_a_launch_shows_what_should_run_and_what_does(away: Away) -> None:
         1,
         "0.1.0",
     )
-    assert (gateway["desired"], gateway["ready"], gateway["stale"], gateway["is_newest"]) == (2, 1, False, True)
+    assert (gateway["desired"], gateway["ready"], gateway["stale"], gateway["up_to_date"]) == (2, 1, False, True)
     assert gateway["entries"][0]["reason"] == "cold"
-    await away.deploy()
-    [gateway] = await away.gateways()
-    assert not gateway["is_newest"], "another order was made meanwhile"
+    path = f"/admin/v1/satellites/{away.satellite}"
+    await away.platform.ok("POST", f"{path}/versions", "root")
+    await away.deploy(satellite_version=2)
+    assert not (await away.gateways())[0]["up_to_date"]
+    await away.taken(away.report(2))
+    assert (await away.gateways())[0]["up_to_date"]
+    await away.platform.ok("POST", f"{LAUNCHES}/{away.id}/stop", "root")
+    assert not (await away.gateways())[0]["up_to_date"]
     acts = (await away.platform.ok("GET", "/admin/v1/audit?action=satellite.serve", "root"))["items"]
-    assert [(act["actor"], act["detail"]) for act in acts] == [
-        (f"satellite.{away.id}", "gateway gateway-one (Constellation 0.1.0) serves version 1")
+    assert {act["actor"] for act in acts} == {f"satellite.{away.id}"}
+    assert [act["detail"] for act in acts] == [
+        "gateway gateway-one (Constellation 0.1.0) serves version 2",
+        "gateway gateway-one (Constellation 0.1.0) serves version 1",
     ]
 
 
@@ -231,6 +239,17 @@ async def test_usage_is_told_by_the_day_and_by_the_hour(away: Away) -> None:
     for query in ("?by=week", "?since=yesterday", "?by=hour&since=2020-01-01T00:00:00Z"):
         assert (await away.platform.ask("GET", f"{LAUNCHES}/{away.id}/usage{query}", "root")).status_code == 400
     assert (await away.platform.ask("GET", f"{LAUNCHES}/{uuid4()}/usage", "root")).status_code == 404
+
+
+async def test_nobody_orders_a_bundle_and_it_reports_all_the_same(platform: Platform) -> None:
+    algorithm = await platform.create()
+    satellite = await made(platform, (await platform.built()).commit)
+    launch = await launched(platform, satellite, target={"kind": "bundle"})
+    away = Away(platform, launch, UUID(algorithm["id"]))
+    away.order = {"deployment_id": str(uuid4()), "satellite_version": 1}
+    await away.taken(away.report(1, calls=2, records=(away.record("a"),)))
+    assert (await away.gateways())[0]["up_to_date"]
+    assert ((await away.usage())["entries"][0]["calls"], len(await away.calls())) == (2, 1)
 
 
 async def test_a_launch_that_was_removed_reports_for_as_long_as_it_runs(away: Away) -> None:

@@ -104,6 +104,52 @@ def test_what_happened_to_a_launch(run: Run, platform: Platform) -> None:
     assert "takes calls" in run("launch", "logs", "l1").stdout
 
 
+GATEWAY: dict[str, Any] = {
+    "instance": "0123456789",
+    "run": "17-abcd",
+    "satellite_version": 1,
+    "up_to_date": True,
+    "desired": 2,
+    "ready": 2,
+    "stale": False,
+    "last_heard": "now",
+    "entries": [{"vanity_url": "text/echo", "reason": None}],
+}
+
+
+def test_what_satellites_report_is_shown(run: Run, platform: Platform) -> None:
+    late = {**GATEWAY, "instance": "second", "up_to_date": False, "stale": True, "ready": 0}
+    late["entries"] = [{"vanity_url": "text/echo", "reason": "no address"}]
+    platform.on("GET /admin/v1/launches/l1", {**LAUNCH, "satellites": [GATEWAY, late]})
+    used = {"vanity_url": "text/echo", "calls": 7, "errors": 2, "seconds": 1.25}
+    platform.on("GET /admin/v1/launches/l1/usage", {"entries": [used]})
+    shown = run("launch", "show", "l1")
+    assert shown.exit_code == 0, shown.stderr
+    said = {" ".join(line.split()) for line in shown.stdout.splitlines()}
+    assert "gateway 01234567 abcd version 1, 2 of 2 ready, heard of now" in said
+    other = "silent, version 1 (another one should run), 0 of 2 ready, heard of now (text/echo: no address)"
+    assert f"gateway second abcd {other}" in said
+    assert "calls of text/echo 7 in 7 days, 2 of them failed, 1.2 s" in said
+    assert json.loads(run("launch", "show", "l1", "--json").stdout)["usage"]["entries"] == [used]
+
+
+def test_calls_that_failed_elsewhere_are_listed(run: Run, platform: Platform) -> None:
+    platform.on("GET /admin/v1/launches/l1", {**LAUNCH, "target": {"kind": "bundle"}})
+    call = {
+        "at": "now",
+        "gateway": "g",
+        "reference": "text/echo",
+        "account": "joe",
+        "status": 200,
+        "error": "no good",
+    }
+    platform.on("GET /admin/v1/calls", {"items": [call], "cursor": None})
+    assert "no good" in run("launch", "logs", "l1").stdout
+    assert platform.requests[-1].url.params["launch_id"] == "l1"
+    platform.on("GET /admin/v1/launches/l1", LAUNCH)
+    assert "no good" in run("launch", "logs", "l1", "--errors").stdout
+
+
 def test_what_a_replica_printed(run: Run, platform: Platform) -> None:
     part = {"replica_id": "r", "offset": 0, "next_offset": 6, "text": "hello\n", "ended": True}
     platform.on("GET /admin/v1/replicas/r/log", part)

@@ -27,6 +27,7 @@ async def test_entries_answer_at_both_addresses_and_nothing_else_does(edge: Edge
     plan = edge.write()
     await edge.start()
     assert (await edge.call(body="plain")).result == "plain"
+    assert (await edge.call(f"{TEXT}?timeout=3000", body="long")).result == "long"
     own = f"/launches/{plan.order.launch_id}/v1/algo/"
     assert (await edge.call(body="its own", base=own)).result == "its own"
     [entry] = [one for one in plan.order.entries if one.vanity_url == TEXT]

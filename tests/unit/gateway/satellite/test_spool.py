@@ -69,6 +69,15 @@ def test_a_request_is_bounded_but_never_empty(opened: Opened) -> None:
     assert spool.waiting == 0
 
 
+def test_one_that_somebody_took_away_is_passed_over(opened: Opened, tmp_path: Path) -> None:
+    spool = opened()
+    for sequence in (1, 2):
+        spool.seal(EARLY, sequence, document(sequence))
+    (tmp_path / "reports" / f"{EARLY}.000000001").unlink()
+    assert [one.sequence for one in spool.oldest(9, 1 << 20)[0]] == [2]
+    assert spool.waiting == 1
+
+
 def test_what_a_killed_run_left_is_found(opened: Opened, tmp_path: Path) -> None:
     first = opened()
     first.seal(EARLY, 1, document(1))
