@@ -9,6 +9,7 @@ makes the next look come sooner.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ UNFINISHED_SECONDS = 2.0
 """How often a launch on the way is looked at."""
 WORK_SECONDS = 90.0
 LEASE_SECONDS = 100.0
+RELEASE_SECONDS = 5.0
 MAX_AT_ONCE = 8
 MAX_DUE = 100
 _FIGURES = re.compile(r"\d+")
@@ -60,6 +62,7 @@ class Task:
     """
 
     launch_id: UUID
+    deployment_id: UUID
     token: str
     keep: LaunchOrder | None
     images: Images | None
@@ -106,27 +109,32 @@ class ClusterLaunches:
 
     async def once(self) -> None:
         """Look at each launch that was ordered, has changed, or was not looked at for a while."""
-        ordered = self._orders.take_changed_in_clusters()
+        await self.take_up()
         hinted = self.watch.take_changed()
-        try:
-            async with self._database.transaction() as session:
-                due = await self._due(session, hinted)
-        except BaseException:
-            self._orders.put_back_in_clusters(ordered)
-            raise
+        async with self._database.transaction() as session:
+            due = await self._due(session, hinted)
         room = asyncio.Semaphore(MAX_AT_ONCE)
 
-        async def one(launch_id: UUID) -> bool:
+        async def one(launch_id: UUID) -> None:
             async with room:
-                return await self._look_at(launch_id)
+                await self._look_at(launch_id)
 
-        waiting = [*sorted(ordered), *(key for key in due if key not in ordered)]
-        outcomes = await asyncio.gather(*(one(key) for key in waiting), return_exceptions=True)
-        failures = [found for found in outcomes if isinstance(found, BaseException)]
-        missed = {key for key, found in zip(waiting, outcomes, strict=True) if found is not True}
-        self._orders.put_back_in_clusters(ordered & missed)
-        if failures:
+        outcomes = await asyncio.gather(*(one(key) for key in due), return_exceptions=True)
+        if failures := [found for found in outcomes if isinstance(found, BaseException)]:
             raise failures[0]
+
+    async def take_up(self) -> None:
+        """Write down what is new of orders, so that it can be seen and is looked at next. Asks no cluster."""
+        ordered = self._orders.take_changed_in_clusters()
+        try:
+            for launch_id in sorted(ordered):
+                async with self._database.transaction() as session:
+                    row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
+                    if (newest := self._orders.order(launch_id)) is not None:
+                        await self._take_up(session, row, newest)
+                ordered.discard(launch_id)
+        finally:
+            self._orders.put_back_in_clusters(ordered)
 
     async def _due(self, session: AsyncSession, hinted: Collection[UUID]) -> Sequence[UUID]:
         now = self._clock()
@@ -143,67 +151,64 @@ class ClusterLaunches:
         )
         return (await session.execute(query)).scalars().all()
 
-    async def _look_at(self, launch_id: UUID) -> bool:
-        """One round. False when another deployer is at it."""
+    async def _look_at(self, launch_id: UUID) -> None:
+        """One round, unless another deployer is at it."""
         async with self._database.transaction() as session:
             task = await self._begin(session, launch_id)
         if task is None:
-            return False
+            return
         try:
             async with asyncio.timeout(WORK_SECONDS):
                 result = await self._work(task)
         except TimeoutError:
             result = Result(obstacle=f"its cluster did not do one step within {WORK_SECONDS:.0f} s")
+        except asyncio.CancelledError:  # this process ends; another one need not wait for the lease to lapse
+            with contextlib.suppress(LeaseLost, TimeoutError):
+                async with asyncio.timeout(RELEASE_SECONDS), self._database.transaction() as session:
+                    await lease.release(session, Launch, launch_id, task.token)
+            raise
         try:
             async with self._database.transaction() as session:
                 if await self._end(session, task, result):
                     after_commit(session, self.loop.wake)
         except LeaseLost as lost:
             log.warning("launch_lost", launch_id=str(launch_id), reason=str(lost))
-        return True
 
     async def _begin(self, session: AsyncSession, launch_id: UUID) -> Task | None:
-        """Take the lease, and up what was ordered. None when another one has it, or there is nothing to do."""
+        """Take the lease. None when another one has it."""
         now = self._clock()
-        row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
-        if row is not None and row.lease_until is not None and row.lease_until >= now:
+        row = await session.get_one(Launch, launch_id, with_for_update=True, populate_existing=True)
+        if row.lease_until is not None and row.lease_until >= now:
             return None
-        newest = self._orders.order(launch_id) or (launches.order(row.order) if row is not None else None)
-        if newest is None:
-            return None
-        row = await self._take_up(session, row, newest, now)
-        aim = launches.order(row.aim)
-        keep = aim if clusters.place(aim) is not None else None
-        places = [Place.model_validate(one) for one in row.places]
-        wanted = clusters.place(keep)
-        if wanted is not None:
-            places = [*(one for one in places if not one.is_same(wanted)), wanted]
-        row.places = [one.model_dump(mode="json") for one in places]
+        order, aim = launches.order(row.order), launches.order(row.aim)
+        wanted = clusters.place(aim)
+        _place(row, wanted)
         row.lease_token, row.lease_until = new_token(), now + timedelta(seconds=LEASE_SECONDS)
+        keep = aim if wanted is not None else None
         settled = row.state in _SERVING
-        elsewhere = [one for one in places if wanted is None or not one.is_same(wanted)]
+        elsewhere = [one for one in _places(row) if wanted is None or not one.is_same(wanted)]
         return Task(
             launch_id=launch_id,
+            deployment_id=row.deployment_id,
             token=row.lease_token,
             keep=keep,
             images=await _images(session, keep),
-            end=elsewhere if settled or aim is None or keep is None else (),
-            paused=newest.paused,
+            end=elsewhere if settled or keep is None else (),
+            paused=order is not None and order.paused,
             settled=settled,
         )
 
-    async def _take_up(self, session: AsyncSession, row: Launch | None, newest: LaunchOrder, now: datetime) -> Launch:
-        """The launch's row, with the newest order taken up where that is to run in a cluster."""
-        if row is not None and clusters.place(newest) is None:
-            return row
+    async def _take_up(self, session: AsyncSession, row: Launch | None, newest: LaunchOrder) -> None:
+        """Take the newest order up where that is to run in a cluster, and is new. The row is locked."""
         known = launches.order(row.order) if row is not None else None
-        if row is not None and known is not None and _is_same(known, newest):
-            return row
-        step = launch_plan.advance(_view(row, newest, Result()), now)
-        assert step is not None  # noqa: S101 - there is always one for an order that is new, or paused
-        row = await launches.write(session, row, newest, step, now)
+        if clusters.place(newest) is None or (known is not None and _is_same(known, newest)):
+            return
+        now = self._clock()
+        while (step := launch_plan.advance(_view(row, newest, Result()), now)) is not None:
+            row = await launches.write(session, row, newest, step, now)
+            _place(row, clusters.place(step.aim))
+            row.looked_at = None
         await self._launches.publish(session)
-        return row
 
     async def _work(self, task: Task) -> Result:
         """One step in the cluster. What goes wrong is a reason."""
@@ -245,23 +250,23 @@ class ClusterLaunches:
         if row.lease_token != task.token:
             raise LeaseLost(f"launch {task.launch_id} is looked after by another deployer")
         row.lease_token, row.lease_until, row.looked_at = None, None, now
-        places = [Place.model_validate(one) for one in row.places]
-        kept = [one for one in places if not any(one.is_same(gone) for gone in result.ended)]
+        kept = [one for one in _places(row) if not any(one.is_same(gone) for gone in result.ended)]
         row.places = [one.model_dump(mode="json") for one in kept]
         if not kept:
             self.watch.forget(task.launch_id)
         if task.keep is not None and task.images is None and result.images is not None:
-            kept_order = await session.get_one(LaunchDeployment, task.keep.deployment_id)
-            kept_order.images = result.images.model_dump(mode="json")
+            pinned = await session.get_one(LaunchDeployment, task.keep.deployment_id)
+            pinned.images = result.images.model_dump(mode="json")
         self._note(session, row, task, result, now)
-        newest = self._orders.order(task.launch_id) or launches.order(row.order)
-        if newest is None or clusters.place(newest) is None:
+        order = launches.order(row.order)
+        if order is None or row.deployment_id != task.deployment_id or order.paused != task.paused:
+            return True  # something else was ordered meanwhile
+        if clusters.place(order) is None:
             return False
-        view = _view(row, newest, result)
-        step = launch_plan.advance(view, now)
+        step = launch_plan.advance(_view(row, order, result), now)
         if step is None:
             return bool(result.ended)
-        await launches.write(session, row, newest, step, now)
+        await launches.write(session, row, order, step, now)
         await self._launches.publish(session)
         return True
 
@@ -278,6 +283,17 @@ class ClusterLaunches:
         repairs = told if task.settled else [one for one in told if one.startswith("set back")]
         for one in repairs:
             events.record_launch(session, now, row.deployment_id, f"repaired: {one}")
+
+
+def _places(row: Launch) -> list[Place]:
+    return [Place.model_validate(one) for one in row.places]
+
+
+def _place(row: Launch, wanted: Place | None) -> None:
+    """Note that something of the launch may be there."""
+    if wanted is not None:
+        kept = [*(one for one in _places(row) if not one.is_same(wanted)), wanted]
+        row.places = [one.model_dump(mode="json") for one in kept]
 
 
 def _view(row: Launch | None, newest: LaunchOrder, result: Result) -> LaunchView:

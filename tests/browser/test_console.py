@@ -335,7 +335,7 @@ def test_who_may_enter_and_for_how_long(commits: list[str], chromium: Browser, p
         expect(page.get_by_role("heading", level=1)).to_have_text("lasting on version 1")
         page.get_by_role("link", name="Sign out").click()
         page.get_by_role("main").get_by_role("button", name="Sign out").click()
-        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
 
 
 def test_by_keyboard_alone_in_the_dark(commits: list[str], chromium: Browser, platform: Platform) -> None:

@@ -36,6 +36,7 @@ from services.deployer.api.documents import (
     worker_document,
 )
 from services.deployer.catalog import Catalog
+from services.deployer.cluster_launches import ClusterLaunches
 from services.deployer.clusters import Clusters, Place
 from services.deployer.kubernetes.cluster import ClusterError
 from services.deployer.kubernetes.satellite import Unfit
@@ -117,6 +118,8 @@ async def show_deployment(
         # The order may be on its way from the registry, which answered it a moment ago.
         await _orders(request).refresh()
         await _reconciler(request).once()
+        in_clusters: ClusterLaunches = request.app.state.cluster_launches
+        await in_clusters.take_up()
         found = await launch_listings.deployment(session, deployment_id)
     if found is not None:
         row_of_launch, launch = found

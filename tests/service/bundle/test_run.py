@@ -48,6 +48,20 @@ for line in iter(input, None):
 BROKEN = "#!/bin/sh\necho no model here\nexit 3\n"
 
 
+def processes_in(folder: Path) -> list[int]:
+    """Pids of those whose command line names something in a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(folder) in line:
+                found.append(int(entry.name))
+    return found
+
+
 class Satellite:
     """One that runs, with what it said so far."""
 
@@ -82,17 +96,7 @@ class Satellite:
 
     @property
     def replicas(self) -> list[int]:
-        """Pids of what runs in the folder."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != self.process.pid:
-                try:
-                    line = (entry / "cmdline").read_bytes()
-                except OSError:
-                    continue
-                if os.fsencode(self.folder.data) in line:
-                    found.append(int(entry.name))
-        return found
+        return processes_in(self.folder.data)
 
     @property
     def status(self) -> dict[str, Any]:
@@ -239,13 +243,18 @@ async def test_what_a_killed_one_left_is_ended_by_the_next(bundle: tuple[BundleF
 
 
 def _starts_again(folder: BundleFolder, ids: tuple[str, str]) -> None:
-    with running(folder, ids) as first:
-        first.until(lambda: _answers(first), "answer")
-        left = set(first.replicas)
-        first.process.kill()
-        first.process.wait(SECONDS)
-    with running(folder, ids) as second:
-        second.until(lambda: _answers(second), "answer")
-        assert left.isdisjoint(second.replicas)
-    assert not second.replicas
-    assert not (folder.data / "status.json").exists()
+    left: set[int] = set()
+    try:
+        with running(folder, ids) as first:
+            first.until(lambda: _answers(first), "answer")
+            left |= set(first.replicas)
+            first.process.kill()
+            first.process.wait(SECONDS)
+        with running(folder, ids) as second:
+            second.until(lambda: _answers(second), "answer")
+            assert left.isdisjoint(second.replicas)
+        assert not second.replicas
+        assert not (folder.data / "status.json").exists()
+    finally:
+        for pid in processes_in(folder.data):
+            _kill(pid)

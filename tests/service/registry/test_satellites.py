@@ -204,6 +204,7 @@ async def test_what_a_launch_cannot_be(platform: Platform, commits: list[str]) -
         assert words in answer.json()["detail"]
     await platform.ok("POST", f"{LAUNCHES}/{cluster['id']}/stop", "root")
     await platform.ok("POST", f"{LAUNCHES}/{cluster['id']}/deploy", "root", json={})
+    await platform.ok("POST", f"{LAUNCHES}/{cluster['id']}/stop", "root")
     bundle = await launched(platform, satellite, "offline", target={"kind": "bundle"})
     answer = await platform.ask("POST", f"{LAUNCHES}/{bundle['id']}/deploy", "root", json={})
     assert answer.status_code == 422

@@ -101,8 +101,9 @@ class Asked:
 
     @property
     def resource(self) -> str:
-        """Such as `deployments.apps`."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
+        """Such as `deployments.apps` or `pods/log`."""
+        plural = f"{self.plural}/{self.part}" if self.part else self.plural
+        return f"{plural}.{self.group}" if self.group else plural
 
     @property
     def key(self) -> tuple[str, str | None, str]:

@@ -86,3 +86,25 @@ def test_whatever_is_typed_is_a_setting_or_a_refusal(key: str, value: str) -> No
     except Misconfigured:
         return
     assert result.keys() <= {one.key for one in SETTINGS}
+
+
+@pytest.mark.parametrize(
+    ("place", "said", "plain"),
+    [
+        ("127.0.0.1:5000/x", None, True),
+        ("[::1]:5000", None, True),
+        ("localhost:5000/x", None, True),
+        ("registry.example:5000/x", None, False),
+        ("10.0.0.7:5000/x", None, False),
+        ("registry.example:5000/x", "true", True),
+        ("localhost:5000/x", "false", False),
+    ],
+)
+def test_without_tls_only_where_that_is_safe_or_said(place: str, said: str | None, *, plain: bool) -> None:
+    now = {**GOOD, "stage.container_registry": place}
+    del now["stage.container_registry_plain_http"]
+    if said is not None:
+        now["stage.container_registry_plain_http"] = said
+    found = stage(now)
+    assert found.is_plain is plain
+    assert str(found.repository("satellite-1")) == f"{place}/satellite-1"

@@ -35,13 +35,15 @@ def test_each_that_is_missing_is_said_with_its_reason() -> None:
         "the image of revision r1 waits for a worker",
         "the image of revision r2 failed: no base",
     ]
+    assert found.failed == found.waiting[1:]
     assert found.waiting_for_push == [*found.waiting, "the image of revision r3 was made but is not pushed yet"]
 
 
 def test_one_that_is_made_anew_stays_ready() -> None:
     usable = ImageStatus(state=WorkState.FAILED, digest=DIGEST, reference=f"r.example/a@{DIGEST}", reason="no base")
     found = ImagesOf(images={"r1": usable})
-    assert (found.ready, found.pushed, found.waiting, found.waiting_for_push) == (True, True, [], [])
+    assert (found.ready, found.pushed, found.waiting, found.failed) == (True, True, [], [])
+    assert found.waiting_for_push == []
 
 
 def test_what_is_done_can_be_asked_for_again_but_not_ended_twice() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import yaml
 
 from services.deployer.kubernetes import manager as manager_module
 from services.deployer.kubernetes.cluster import Access, Cluster, NoNamespace, Refused, Unreachable, connect
@@ -262,6 +264,38 @@ async def test_a_refusal_leaves_nothing_behind(
     double.allowed = lambda user, verb, resource, namespace: (verb, resource) != ("list", "secrets")
     with pytest.raises(Refused, match='cannot list resource "secrets"'):
         await manager.ensure(version(1))
+
+
+HOWTO = Path(__file__).parents[4] / "docs" / "howto" / "launch-on-kubernetes.md"
+
+
+async def test_the_rights_that_the_documentation_names_are_enough(
+    double: KubernetesDouble, manager: KubernetesManager
+) -> None:
+    (said,) = re.findall(r"```yaml\n(.*?)```", HOWTO.read_text(), re.DOTALL)
+    rules = yaml.safe_load(said)["rules"]
+    refused: list[tuple[str, str]] = []
+
+    def allowed(user: str, verb: str, resource: str, namespace: str | None) -> bool:
+        plural, _, group = resource.partition(".")
+        granted = any(
+            verb in rule["verbs"] and plural in rule["resources"] and group in rule["apiGroups"] for rule in rules
+        )
+        if not granted or namespace != "sat":
+            refused.append((verb, resource))
+        return granted and namespace == "sat"
+
+    double.add_namespace("sat")
+    double.allowed = allowed
+    await ready(manager, version(1, secrets={ECHO.id: {"KEY": "v"}}))
+    double.edit("Deployment", "execution-engine", lambda body: body["spec"].update(replicas=5))
+    changes = manager.changes(LAUNCH)
+    await anext(changes)
+    await changes.aclose()
+    await ready(manager, version(2, revision=1))
+    assert await manager.logs(LAUNCH, 100)
+    await manager.stop(LAUNCH, patience=0.1)
+    assert set(refused) == {("get", "namespaces")}, "which tells it to take the namespace for granted"
 
 
 async def test_it_ends_from_the_front(double: KubernetesDouble, manager: KubernetesManager) -> None:
