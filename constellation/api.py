@@ -18,6 +18,7 @@ import httpx
 from constellation import push
 from constellation.bundles import BundlesApi
 from constellation.data import Data
+from constellation.images import ImagesApi
 from constellation.launches import LaunchesApi
 from constellation.push import Pushed, PushFailed, Remote
 from constellation.rest import ANSWER_SECONDS, PAGE, ApiError, Document, Key, Rest, limit, now, path
@@ -34,7 +35,7 @@ _LOOK_SECONDS = 0.3
 _NO_BUILD, NOTHING_NEW = 1010, 1007
 
 
-class Api(LaunchesApi, BundlesApi):
+class Api(LaunchesApi, ImagesApi, BundlesApi):
     """Acts for one API key or login. Use it as a context, or close it.
 
     Every method raises ApiError.

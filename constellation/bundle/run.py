@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -104,7 +104,7 @@ async def _serve(
                 plan = content.plan()
                 gateway = _gateway_settings(bundle, plan, host, port)
                 routes = Routes()
-                progress = Progress(bundle.data / STATUS_FILE, url, say)
+                progress = stack.enter_context(Progress(bundle.data / STATUS_FILE, url, say))
                 supervisor = Supervisor(plan, routes, clock=time.monotonic, on_change=progress.take)
                 node = alone.node(
                     WorkerSettings(data_dir=bundle.data / "worker", sandbox_hidden=(bundle.path,)),
@@ -135,7 +135,7 @@ async def _serve(
 
 
 class Progress:
-    """Tells people how many replicas are ready, and keeps it in a file for programs."""
+    """Tells people how many replicas are ready, and keeps it in a file for programs while this runs."""
 
     def __init__(self, file: Path, url: str, say: Say) -> None:
         self._file = file
@@ -143,6 +143,13 @@ class Progress:
         self._say = say
         self._complete = False
         self._reasons: dict[str, str | None] = {}
+
+    def __enter__(self) -> Self:
+        self._file.unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.unlink(missing_ok=True)
 
     def take(self, found: Sequence[EntryStatus]) -> None:
         for one in found:

@@ -1,4 +1,4 @@
-"""`constellation image`: algorithms as container images, made without a container engine."""
+"""`constellation image`: container images of algorithms, and of the platform itself for gateways elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,79 @@ from typing import Annotated, Any
 
 import typer
 
+from constellation.cli.command import Session, command
+from constellation.cli.connection import Failed
+
 app = typer.Typer(help="Make container images of algorithms.", no_args_is_help=True)
+
+ImageId = Annotated[str, typer.Argument(metavar="IMAGE_ID", help="The image's id.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is over.")]
+
+
+@command(app, "ls")
+def ls(session: Session) -> None:
+    """List the images that the platform made, or is to make."""
+    columns = {
+        "ID": "id",
+        "KIND": "kind",
+        "ALGORITHM": "algorithm",
+        "PLATFORM": "platform",
+        "STATE": "state",
+        "DIGEST": "digest",
+        "BYTES": "size",
+    }
+    session.output.table(columns, session.administrator.images(), none="There are no images yet.")
+
+
+@command(app, "show")
+def show(session: Session, image_id: ImageId) -> None:
+    """Show an image, and where it was pushed."""
+    _show(session, session.administrator.image(image_id))
+
+
+@command(app, "make")
+def make(
+    session: Session,
+    algorithm: Annotated[
+        str | None, typer.Argument(metavar="OWNER/NAME/VERSION", help="What was built; a commit too.")
+    ] = None,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="The platform itself, for gateways of satellites.")
+    ] = False,
+    platform: Annotated[
+        str | None, typer.Option(metavar="linux/ARCH", help="Default: that of the platform's registry service.")
+    ] = None,
+    renew: Annotated[bool, typer.Option("--renew", help="Anew, on what the base image is by now.")] = False,
+    wait: Wait = True,
+) -> None:
+    """Have a worker of the platform make an image, unless it was made. The platform keeps it."""
+    if gateway is (algorithm is not None):
+        raise Failed("say of what: OWNER/NAME/VERSION, or --gateway")
+    api = session.administrator
+    order: dict[str, Any] = {"gateway": True} if gateway else {"algorithm": algorithm}
+    order |= {"platform": platform} if platform else {}
+    found = api.order_image(order | ({"renew": True} if renew else {}))
+    if wait:
+        found = api.follow_work(lambda: api.image(found["id"]), session.output.note)
+    _show(session, found)
+    _check(found)
+
+
+@command(app, "push")
+def push(
+    session: Session,
+    image_id: ImageId,
+    to: Annotated[str, typer.Argument(metavar="HOST/PATH[:TAG]", help="Repository in a container registry.")],
+    wait: Wait = True,
+) -> None:
+    """Have a worker push an image, with the credentials in Docker's configuration of the worker's user."""
+    api = session.administrator
+    found = api.push_image(image_id, to)
+    if wait:
+        found = api.follow_work(lambda: api.image_push(image_id, found["id"]), session.output.note)
+    fields = {name: found[name] for name in ("to", "digest", "state", "reason")}
+    session.output.document({"push": found["id"], **fields}, found)
+    _check(found)
 
 
 @app.command("build")
@@ -54,6 +126,19 @@ def build(
         raise _failed(f"the settings of a worker do not fit: {wrong}") from error
     except image_build.ImageNotBuilt as error:
         raise _failed(str(error)) from error
+
+
+def _show(session: Session, found: dict[str, Any]) -> None:
+    pushes = [f"{one['to']} {one['state']}" for one in found.get("pushes", ())]
+    names = ("algorithm", "release", "platform", "state", "reason", "digest", "base", "size")
+    fields = {"image": found["id"], **{name: found[name] for name in names}, "pushed": ", ".join(pushes) or None}
+    session.output.document(fields, found)
+
+
+def _check(found: dict[str, Any]) -> None:
+    """The exit status of what failed."""
+    if found["state"] == "failed":
+        raise typer.Exit(1)
 
 
 def _failed(message: str) -> typer.Exit:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from libs.common.contracts.launches import EntryStatus, LaunchEntry, LaunchStatus
+from libs.common.contracts.launches import BundleTarget, EntryStatus, LaunchEntry, LaunchStatus
 from services.registry.models import Launch, Order, Satellite, SatelliteRun, SatelliteVersion
 from services.registry.reports import Usage
 from services.registry.views import timestamp
@@ -58,8 +58,15 @@ def launch(row: Launch, satellite: str, order: Order | None, statuses: Statuses)
         "running": running(row.id, statuses),
         "running_known": statuses is not None,
         "address": f"/launches/{row.id}/v1/algo/",
-        "command": f"constellation launch deploy {row.id}",
+        "command": _command(row),
     }
+
+
+def _command(row: Launch) -> str:
+    """That brings what is configured to run."""
+    if row.target["kind"] == BundleTarget().kind:
+        return f"constellation satellite {row.satellite_id} {row.id} get"
+    return f"constellation launch deploy {row.id}"
 
 
 def order_document(row: Order) -> dict[str, Any]:

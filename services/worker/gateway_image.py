@@ -46,7 +46,7 @@ def parts() -> Mapping[str, Iterator[Entry]]:
     found = closure("constellation", LEFT_OUT)
     own = found.pop("constellation")
     return {
-        "dependencies": (entry for one in found.values() for entry in _files(one)),
+        "dependencies": (entry for one in found.values() for entry in files(one)),
         "platform": _platform(own),
     }
 
@@ -80,12 +80,12 @@ def _required(of: Distribution, extras: frozenset[str]) -> Iterator[Requirement]
             yield requirement
 
 
-def _files(of: Distribution) -> Iterator[Entry]:
-    """What a distribution has in the site's folder; programs beside it are not needed."""
-    files: Sequence[PurePosixPath] | None = of.files
-    if files is None:
+def files(of: Distribution) -> Iterator[Entry]:
+    """What a distribution has in the site's folder; programs beside it are not needed. Raises UnfitForLayer."""
+    recorded: Sequence[PurePosixPath] | None = of.files
+    if recorded is None:
         raise UnfitForLayer(f"{of.metadata['Name']} has no record of its files, so it cannot be packed")
-    for file in files:
+    for file in recorded:
         inside = not file.is_absolute() and ".." not in file.parts
         if inside and "__pycache__" not in file.parts and not _is_noted(file):
             path = Path(str(of.locate_file(file)))
@@ -98,7 +98,7 @@ def _platform(own: Distribution) -> Iterator[Entry]:
         spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             yield from tree(Path(folder), SITE / package, left_out=is_cache)
-    yield from (entry for entry in _files(own) if entry.path.parent.suffix == ".dist-info")
+    yield from (entry for entry in files(own) if entry.path.parent.suffix == ".dist-info")
 
 
 def _is_noted(file: PurePosixPath) -> bool:

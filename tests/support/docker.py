@@ -17,7 +17,8 @@ import sys
 import sysconfig
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,6 +33,8 @@ _LEFT_OUT = frozenset(
         *("tkinter", "turtledemo", "pydoc_data"),
     }
 )
+_BINARY = (find_spec("greenlet._greenlet"), find_spec("pydantic_core._pydantic_core"))
+"""Modules that need all system libraries which wheels may count on (PEP 600), C++'s too."""
 _LIBRARY = re.compile(r"(?:=>\s*)?(?P<path>/\S+)\s+\(0x")
 
 
@@ -112,7 +115,17 @@ class Docker:
 
     def run(self, *arguments: str) -> str:
         """What a `docker` command prints. Raises AssertionError with what it says when it fails."""
-        done = subprocess.run(
+        done = self._command(arguments)
+        assert done.returncode == 0, f"docker {' '.join(arguments)} ended with {done.returncode}: {done.stderr}"
+        return done.stdout.strip()
+
+    def logs(self, container: str) -> str:
+        """All that a container printed, on standard error too."""
+        done = self._command(["logs", container])
+        return done.stdout + done.stderr
+
+    def _command(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             ["docker", *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -121,8 +134,6 @@ class Docker:
             check=False,
             env=self._environment(),
         )
-        assert done.returncode == 0, f"docker {' '.join(arguments)} ended with {done.returncode}: {done.stderr}"
-        return done.stdout.strip()
 
     def log_tail(self) -> str:
         """The end of what the engine wrote, for the message of a failure."""
@@ -160,11 +171,15 @@ class Docker:
 
 def python_root(archive: Path) -> Path:
     """Write the tar archive of a root folder that holds this machine's Python as /usr/local/bin/python3.N, and a
-    shell; for `docker import` or as the layer of a base image. It has what the interpreter needs and nothing else."""
+    shell; for `docker import` or as the layer of a base image. It has the libraries that the interpreter needs and
+    those that wheels may need, as Debian's images have them, and nothing else."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     binary = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
     library = Path(sysconfig.get_path("stdlib"))
-    modules = list(library.glob("lib-dynload/*.so"))
+    modules = [
+        *library.glob("lib-dynload/*.so"),
+        *(Path(found.origin) for found in _BINARY if found and found.origin),
+    ]
     shell = Path("/bin/sh").resolve()
     with tarfile.open(archive, "w") as root:
         files = {f"usr/local/bin/{version}": binary, "bin/sh": shell}

@@ -58,6 +58,7 @@ from libs.common.contracts.joining import (
     SelfDescription,
     ServiceConfiguration,
 )
+from libs.common.contracts.satellites import reporter
 from libs.common.directory import ACCOUNT_PREFIX, ISSUER_PREFIX, KEY_PREFIX, key_hash
 from tests.support.serving import serving
 
@@ -210,6 +211,11 @@ class FaktsDouble:
         """What an app sends that a person signed in to."""
         account = self.accounts[name]
         return self._sign(sub=str(account.id), preferred_username=name, client_app="console", scope=scope)
+
+    def satellite_token(self, launch_id: UUID, scope: str = "satellite:report") -> str:
+        """What the gateways of a launch send that log in with a mandate's key."""
+        client_id = str(uuid4())
+        return self._sign(sub=client_id, client_id=client_id, client_app=reporter(launch_id), scope=scope)
 
     # The protocol
 

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from libs.common import db
 from libs.common.contracts.joining import MANDATE_GRANT
+from tests.service.fakts.logging_in import claims_of
 from tests.service.fakts.running import JOIN_TOKEN, RunningFakts, running, settings_for
 from tests.support.eventually import eventually
 
@@ -162,6 +163,35 @@ async def test_only_a_mandate_for_services_lets_services_in_and_nothing_else(fak
     assert body["scope"] == "openid"
     headers = {"authorization": f"Bearer {body['access_token']}"}
     await fakts.ask("GET", "/internal/feeds/identity", 401, headers=headers)
+
+
+async def test_services_that_launch_are_told_the_key_of_a_launchs_reports(fakts: RunningFakts) -> None:
+    launch, other = str(uuid4()), str(uuid4())
+    _, deployer = await fakts.join("deployer")
+    _, worker = await fakts.join("worker")
+    body, path = {"launch_id": launch}, "/internal/report-keys"
+    asked = [fakts.ask("POST", path, 200, json=body, headers=deployer) for _ in range(3)]
+    keys = {answer["key"] for answer in await asyncio.gather(*asked)}
+    assert len(keys) == 1, "the same each time"
+    [key] = keys
+    await fakts.ask("POST", path, 403, json=body, headers=worker)
+    await fakts.ask("POST", path, 403, json=body)
+    manifest: dict[str, Any] = {"scopes": ["satellite:report"]}
+    told = (await fakts.login(key, f"satellite.{launch}", **manifest)).json()
+    assert (told["scope"], "refresh_token" in told) == ("satellite:report", False)
+    claims = claims_of(told["access_token"])
+    assert claims["sub"] == claims["client_id"] == told["client_id"]
+    assert claims["client_app"] == f"satellite.{launch}"
+    refusal(await fakts.login(key, f"satellite.{other}", **manifest), "invalid_grant", "does not cover")
+    [mandate] = [
+        one
+        for one in (await fakts.ask("GET", "/admin/v1/mandates", 200))["items"]
+        if launch in str(one["identifiers"])
+    ]
+    await fakts.ask("DELETE", f"/admin/v1/mandates/{mandate['id']}", 204)
+    refusal(await fakts.login(key, f"satellite.{launch}", **manifest), "invalid_grant", "revoked")
+    refused = await fakts.ask("POST", path, 409, json=body, headers=deployer)
+    assert "were revoked" in refused["detail"]
 
 
 async def test_a_counted_mandate_lets_in_so_many_clients_and_each_of_them_again(fakts: RunningFakts) -> None:

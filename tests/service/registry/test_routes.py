@@ -39,6 +39,8 @@ def test_families_of_routes_have_their_gates() -> None:
     for route in ROUTES:
         if route.path.startswith("/internal/"):
             assert route.gates == ("service_only",), route
+        elif route.path.endswith("/reports"):
+            assert route.gates == ("reporter_only",), route
         elif route.path.startswith(
             ("/admin/v1/calls", "/admin/v1/audit", "/admin/v1/satellites", "/admin/v1/launches")
         ):
@@ -64,6 +66,7 @@ async def test_services_and_people_keep_to_their_routes(platform: Platform) -> N
         "account_only": ["@worker"],
         "manager_only": ["@worker", "joe_calls"],
         "admin_only": ["@worker", "joe"],
+        "reporter_only": ["@worker", "joe"],
         "public": [],
     }
     for route in ROUTES:

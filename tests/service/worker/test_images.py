@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -20,7 +19,7 @@ from libs.common.oci import references
 from libs.common.oci.layout import Layout
 from libs.common.oci.registry import Registry
 from libs.common.oci.transfer import FromLayout, push, save
-from services.worker import image_build, runner
+from services.worker import gateway_image, image_build, runner
 from services.worker.environments import Prepared
 from services.worker.image_build import ImageNotBuilt, Target
 from services.worker.images import Assembled, BasePython, BaseUnfit, Revision, assembled
@@ -30,13 +29,13 @@ from tests.service.worker.platform_double import Platform as PlatformDouble
 from tests.support.docker import Docker
 from tests.support.docker_registry import DockerRegistry
 from tests.support.eventually import eventually
-from tests.support.images import HERE, VERSION, python_base
+from tests.support.images import HERE, TOKEN, VERSION, container, python_base
 from tests.support.ports import free_ports
-from tests.support.replica import Caller
+from tests.support.satellites import PlanMaker
 
 PYTHON = BasePython.usual(VERSION)
+KEY = "simAAAA+AAAA/AAAAAAAAAAAAAA1"
 RUNNER = Path(runner.__file__).parent
-TOKEN = "a token of the replica's"
 
 ALGORITHM = {
     "requirements.txt": "greetings\n",
@@ -94,35 +93,6 @@ async def pushed(made: Assembled, base: FromLayout, server: DockerRegistry, work
         registry = Registry(client, reference, plain_http=True)
         digest = await push(made.image, base, made.made, registry, reference, work)
     yield f"{reference}@{digest}"
-
-
-@asynccontextmanager
-async def container(docker: Docker, image: str, *options: str) -> AsyncIterator[tuple[str, Caller]]:
-    """A container that has loaded its algorithm, and a connection to it. It may write to /tmp alone."""
-    (port,) = free_ports(1)
-    name = f"replica-{uuid4().hex[:8]}"
-    confined = ["--read-only", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL"]
-    confined += ["--security-opt", "no-new-privileges", "--network", "host"]
-    settings = ["--env", f"PORT={port}", "--env", f"REPLICA_TOKEN={TOKEN}"]
-    command = ["run", "--detach", "--name", name, *confined, *settings, *options, image]
-    caller = Caller(http.client.HTTPConnection("127.0.0.1", port, timeout=120))
-    try:
-        await asyncio.to_thread(docker.run, *command)
-
-        def is_ready() -> bool:
-            running = docker.run("inspect", "--format", "{{.State.Running}}", name)
-            assert running == "true" or pytest.fail(docker.run("logs", name))
-            try:
-                return caller.call("ready?", headers={"x-replica-token": TOKEN}).status == 200
-            except OSError:
-                caller.close()
-                return False
-
-        await eventually(lambda: asyncio.to_thread(is_ready))
-        yield name, caller
-    finally:
-        caller.close()
-        await asyncio.to_thread(docker.run, "rm", "--force", name)
 
 
 @pytest.mark.docker
@@ -204,6 +174,49 @@ async def test_a_pipe_algorithm_runs_in_docker(
         layout.verify()
     async with container(docker, reference) as (_, caller):
         assert caller.call("ab", headers={"x-replica-token": TOKEN}).result == "abab"
+
+
+@pytest.mark.docker
+async def test_the_platform_itself_runs_in_docker(
+    docker: Docker, base: FromLayout, registry_server: DockerRegistry, tmp_path: Path
+) -> None:
+    image = await base.image(HERE)
+    async with (
+        gateway_image.assembled(image, PYTHON, work=tmp_path) as made,
+        pushed(made, base, registry_server, tmp_path) as reference,
+    ):
+        pass
+    name = f"gateway-{uuid4().hex[:8]}"
+    confined = ["--read-only", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL", "--network", "host"]
+
+    def said(*arguments: str) -> str:
+        return docker.run("run", "--rm", *confined, *arguments)
+
+    assert "Run one service" in await asyncio.to_thread(said, reference, "serve", "--help")
+    code = "import os, services.gateway.app, services.gateway.data.api; print(os.getuid(), os.getcwd())"
+    imported = ["--entrypoint", str(PYTHON.path), reference, "-P", "-c", code]
+    assert await asyncio.to_thread(said, *imported) == "65532 /tmp"
+    (port,) = free_ports(1)
+    plan = tmp_path / "plan.json"
+    plan.write_text(PlanMaker("text/echo", keys=[KEY]).plan().model_dump_json())
+    settings = ["--env", f"CONSTELLATION_PORT={port}", "--env", "CONSTELLATION_SATELLITE_PLAN=/tmp/plan.json"]
+    settings += ["--volume", f"{plan}:/tmp/plan.json:ro"]
+    url = f"http://127.0.0.1:{port}"
+    try:
+        command = ["run", "--detach", "--name", name, *confined, *settings, reference]
+        await asyncio.to_thread(docker.run, *command)
+        async with httpx.AsyncClient(timeout=60) as client:
+
+            async def is_ready() -> bool:
+                running = await asyncio.to_thread(docker.run, "inspect", "--format", "{{.State.Running}}", name)
+                assert running == "true" or pytest.fail(docker.logs(name))
+                return (await client.get(f"{url}/readyz")).status_code == 200
+
+            await eventually(is_ready)
+            headers = {"authorization": "Simple of somebody else"}
+            assert (await client.post(f"{url}/v1/algo/text/echo", json=1, headers=headers)).status_code == 401
+    finally:
+        await asyncio.to_thread(docker.run, "rm", "--force", name)
 
 
 async def test_a_base_with_another_python_is_refused(base: FromLayout, tmp_path: Path) -> None:

@@ -8,8 +8,17 @@ from uuid import uuid4
 
 import pytest
 
-from libs.common.auth import Authenticator, TokenVerifier, account_only, admin_only, manager_only
-from libs.common.contracts.identity import Account, AccountKind, Principal, Role
+from libs.common.auth import (
+    Authenticator,
+    TokenVerifier,
+    account_only,
+    admin_only,
+    manager_only,
+    reporter_only,
+    service_only,
+)
+from libs.common.contracts.identity import Account, AccountKind, Principal, PrincipalKind, Role
+from libs.common.contracts.satellites import reporter
 from libs.common.directory import Directory
 from libs.common.problems import Forbidden
 
@@ -32,7 +41,7 @@ def principal(scope: str, **claims: object) -> Principal | None:
 async def passed(who: Principal) -> list[str]:
     """Names of the gates that let it through."""
     names = []
-    for gate in (account_only, manager_only, admin_only):
+    for gate in (account_only, manager_only, admin_only, service_only, reporter_only):
         with suppress(Forbidden):
             await gate(who)
             names.append(gate.__name__)
@@ -46,7 +55,8 @@ async def passed(who: Principal) -> list[str]:
         ("data:write", []),
         ("algo:call", ["account_only"]),
         ("algo:manage", ["account_only", "manager_only"]),
-        ("admin", ["account_only", "manager_only", "admin_only"]),
+        ("admin", ["account_only", "manager_only", "admin_only", "reporter_only"]),
+        ("satellite:report", []),
     ],
 )
 async def test_a_token_reaches_what_its_scopes_name(scope: str, gates: list[str]) -> None:
@@ -86,3 +96,36 @@ def test_a_token_of_a_login_or_client_that_ended_is_nobodys() -> None:
         assert authenticator.of_claims({**said, "sid": "other", "client_id": "other"})
         directory.apply(ended, None)
         assert authenticator.of_claims(said)
+
+
+LAUNCH, CLIENT = uuid4(), str(uuid4())
+
+
+async def test_a_satellite_reports_and_does_nothing_else() -> None:
+    said = {
+        "sub": CLIENT,
+        "client_id": CLIENT,
+        "client_app": reporter(LAUNCH),
+        "preferred_username": reporter(LAUNCH),
+    }
+    who = principal("satellite:report admin algo:call data:write", **said)
+    assert who is not None
+    assert (who.kind, who.name, who.is_admin) == (PrincipalKind.SATELLITE, f"satellite.{LAUNCH}", False)
+    assert await passed(who) == ["reporter_only"]
+    assert not any(value for name, value in who.permissions if name.startswith("allow_"))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"sub": str(ANN.id)},
+        {"client_app": "satellite.1"},
+        {"client_app": f"other.{LAUNCH}"},
+        {"client_app": str(LAUNCH)},
+        {"scope": "algo:call"},
+    ],
+)
+def test_an_app_that_calls_itself_a_satellite_is_none(claims: dict[str, str]) -> None:
+    said = {"sub": CLIENT, "client_id": CLIENT, "client_app": reporter(LAUNCH), "scope": "satellite:report", **claims}
+    who = principal(**said)
+    assert who is None or who.kind is PrincipalKind.ACCOUNT
