@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PURE := libs/common/contracts/*,libs/common/states.py,libs/common/text.py,libs/common/openapi.py,services/*/plan.py,services/*/states.py,services/gateway/router.py,$\
 	libs/common/connect/protocol.py,libs/common/connect/aliases.py,libs/common/connect/calls.py,$\
 	services/gateway/call_tokens.py,services/gateway/options.py,services/gateway/edge_table.py,$\
-	services/gateway/data/paths.py,services/gateway/data/acl.py,services/gateway/data/media.py,services/gateway/data/ranges.py,$\
+	services/gateway/satellite/plan.py,services/gateway/data/paths.py,services/gateway/data/acl.py,$\
+	services/gateway/data/media.py,libs/common/ranges.py,$\
 	services/fakts/identity/claims.py,services/fakts/pages/destinations.py,services/fakts/pages/words.py,$\
 	services/fakts/where.py,services/fakts/limits.py,services/fakts/preflight/strategies/*,$\
 	services/fakts/preflight/codes.py,services/fakts/preflight/composition.py,services/fakts/preflight/documents.py,$\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -31,7 +32,8 @@ async def serve(name: str, env_file: Path | None = None) -> None:
     settings = service.settings(**_source(env_file))
     if "port" not in settings.model_fields_set:
         settings = settings.model_copy(update={"port": services.DEFAULT_PORTS[name]})
-    logs.configure(level=settings.log_level, human=settings.log_human)
+    stream = sys.stdout if settings.logs_to_stdout else sys.stderr
+    logs.configure(level=settings.log_level, human=settings.log_human, stream=stream)
     listener = listen(settings.host, settings.port)
     settings = settings.model_copy(update={"port": port_of(listener)})
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

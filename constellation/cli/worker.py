@@ -24,6 +24,8 @@ def ls(session: Session) -> None:
         "OF": "capacity.replicas",
         "MEMORY MiB": "used.memory_mib",
         "OF MiB": "capacity.memory_mib",
+        "GPUS": "used.gpus",
+        "OF GPUS": "capacity.gpus",
         "LANGUAGES": "languages",
         "VERSION": "version",
     }

@@ -59,6 +59,13 @@ class Blobs:
             await obstore.put_async(self._store, _path(digest), file)
         return digest
 
+    async def put_stream(self, digest: str, chunks: AsyncIterator[bytes]) -> None:
+        """Store what comes, if it has the digest; all of it, or nothing. Holds a few MiB of it in memory at most.
+
+        Raises BlobCorrupt when it has another one, StoreFailed, and what `chunks` raises.
+        """
+        await _put(self._store, _path(digest), _checked(digest, chunks))
+
     async def exists(self, digest: str) -> bool:
         try:
             await obstore.head_async(self._store, _path(digest))
@@ -82,12 +89,20 @@ class Blobs:
 
     async def stream(self, digest: str) -> AsyncIterator[bytes]:
         """The bytes in chunks of about a MiB. Raises BlobMissing before the first."""
+        async for chunk in await self.open(digest):
+            yield chunk
+
+    async def open(self, digest: str, span: tuple[int, int] | None = None) -> AsyncIterator[bytes]:
+        """The bytes in chunks of about a MiB. Raises BlobMissing.
+
+        Args:
+            span: first byte, and the one after the last; None for all.
+        """
         try:
-            result = await obstore.get_async(self._store, _path(digest))
+            result = await obstore.get_async(self._store, _path(digest), options={"range": span} if span else None)
         except FileNotFoundError as error:
             raise BlobMissing(f"no blob {digest}") from error
-        async for chunk in result.stream(min_chunk_size=CHUNK):
-            yield bytes(chunk)
+        return _chunks(result)
 
 
 class Objects:
@@ -104,18 +119,7 @@ class Objects:
 
         Raises StoreFailed, and what `chunks` raises.
         """
-        head: list[bytes] = []
-        size = 0
-        async for chunk in chunks:
-            head.append(chunk)
-            size += len(chunk)
-            if size >= CHUNK:
-                break
-        content = _joined(head, chunks) if size >= CHUNK else b"".join(head)
-        try:
-            await obstore.put_async(self._store, self._path(name), content, max_concurrency=_PARTS_AT_ONCE)
-        except BaseError as error:
-            raise StoreFailed("the object store did not take the bytes") from error
+        await _put(self._store, self._path(name), chunks)
 
     async def open(self, name: UUID, span: tuple[int, int] | None = None) -> AsyncIterator[bytes]:
         """The bytes in chunks of about a MiB. Raises BlobMissing, StoreFailed.
@@ -150,6 +154,30 @@ def _path(digest: str) -> str:
     if not valid_digest(digest):
         raise BlobMissing(f"'{digest}' is not a SHA-256 digest in hex")
     return f"{digest[:2]}/{digest}"
+
+
+async def _put(store: ObjectStore, path: str, chunks: AsyncIterator[bytes]) -> None:
+    head: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        head.append(chunk)
+        size += len(chunk)
+        if size >= CHUNK:
+            break
+    content = _joined(head, chunks) if size >= CHUNK else b"".join(head)
+    try:
+        await obstore.put_async(store, path, content, max_concurrency=_PARTS_AT_ONCE)
+    except BaseError as error:
+        raise StoreFailed("the object store did not take the bytes") from error
+
+
+async def _checked(digest: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    seen = hashlib.sha256()
+    async for chunk in chunks:
+        seen.update(chunk)
+        yield chunk
+    if seen.hexdigest() != digest:
+        raise BlobCorrupt(f"the bytes have the digest {seen.hexdigest()}, not {digest}")
 
 
 async def _joined(head: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error (or for people, on a terminal), without secrets.
+"""Logs as JSON lines on standard error (or elsewhere, or for people on a terminal), without secrets.
 
 Event names are snake_case constants at the call site. `request_id` and trace ids come from the context.
 """
@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from opentelemetry import trace
@@ -46,8 +46,13 @@ def _add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappi
     return event
 
 
-def configure(*, level: str = "INFO", human: bool = False) -> None:
-    """Set up structlog and route the standard library's records through it. Call once per process."""
+def configure(*, level: str = "INFO", human: bool = False, stream: TextIO | None = None) -> None:
+    """Set up structlog and route the standard library's records through it. Call once per process.
+
+    Args:
+        stream: where to; None is standard error.
+    """
+    stream = stream or sys.stderr
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -61,7 +66,7 @@ def configure(*, level: str = "INFO", human: bool = False) -> None:
         else structlog.processors.format_exc_info
     )
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if human else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=stream.isatty()) if human else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -69,7 +74,7 @@ def configure(*, level: str = "INFO", human: bool = False) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

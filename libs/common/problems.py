@@ -55,6 +55,12 @@ class UnsupportedMedia(Problem):
     status, title, code = 415, "Unsupported media type", 6001
 
 
+class RangeNotSatisfiable(Problem):
+    """Say in the header Content-Range how long it is."""
+
+    status, title, code = 416, "Range not satisfiable", 6001
+
+
 class Unprocessable(Problem):
     status, title, code = 422, "Invalid request", 6001
 

@@ -34,6 +34,11 @@ class ServiceSettings(BaseSettings):
     """How long requests under way may take to finish when the service stops."""
 
     @property
+    def logs_to_stdout(self) -> bool:
+        """Log to standard output, as the platforms that containers run on want it."""
+        return False
+
+    @property
     def advertised(self) -> str:
         if self.advertise_host:
             return self.advertise_host

@@ -9,7 +9,7 @@ from uuid import UUID
 from libs.common.contracts.catalog import Callability, CatalogEntry, Revision
 from libs.common.contracts.references import semantic
 from libs.common.contracts.replicas import ReplicaSpec
-from services.deployer.view import Wish
+from services.deployer.view import Room, Wish, millicpus
 
 
 class Catalog:
@@ -59,7 +59,7 @@ class Catalog:
         scaling = entry.scaling
         return Wish(
             language=revision.language,
-            memory_mib=scaling.memory_mib,
+            room=Room(slots=1, memory_mib=scaling.memory_mib, millicpus=millicpus(scaling.cpus), gpus=scaling.gpus),
             concurrency=scaling.concurrency,
             min_replicas=scaling.min_replicas if self._warm.get(entry.id) == revision_id else 0,
             max_replicas=scaling.max_replicas,
@@ -85,6 +85,8 @@ class Catalog:
             pipeline_enabled=entry.pipeline_enabled,
             concurrency=entry.scaling.concurrency,
             memory_mib=entry.scaling.memory_mib,
+            cpus=entry.scaling.cpus,
+            gpus=entry.scaling.gpus,
             secrets_version=entry.secrets_version,
             must_load=must_load,
         )

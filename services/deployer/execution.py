@@ -94,6 +94,8 @@ def _start(doing: _Execution, start: Start) -> None:
         state=ReplicaState.WANTED,
         drain_requested=False,
         memory_mib=spec.memory_mib,
+        cpus=spec.cpus,
+        gpus=spec.gpus,
         secrets_version=spec.secrets_version,
         spec=spec.model_dump(mode="json"),
         created_at=doing.now,

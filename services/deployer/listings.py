@@ -13,13 +13,15 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select, tuple_
+from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts.replicas import ReplicaState
 from libs.common.problems import Invalid, NotFound
+from services.deployer import store
 from services.deployer.models import Deployment, Event, Replica, Worker
 from services.deployer.states import LIVE
+from services.deployer.view import Room
 
 R = TypeVar("R")
 
@@ -41,14 +43,11 @@ async def workers(session: AsyncSession, *, limit: int, cursor: str | None) -> P
     return await page(session, query, limit, lambda row: row.id)
 
 
-async def worker_usage(session: AsyncSession, ids: Collection[str]) -> dict[str, tuple[int, int]]:
-    """Replicas and memory (MiB) in use on workers."""
-    query = (
-        select(Replica.worker_id, func.count(), func.sum(Replica.memory_mib))
-        .where(Replica.worker_id.in_(ids), Replica.state.in_(LIVE))
-        .group_by(Replica.worker_id)
-    )
-    return {row[0]: (row[1], row[2]) for row in await session.execute(query)}
+async def worker_usage(session: AsyncSession, ids: Collection[str]) -> dict[str, Room]:
+    """What is in use on workers."""
+    query = select(Replica.worker_id, *store.SUMS).where(Replica.worker_id.in_(ids), Replica.state.in_(LIVE))
+    rows = await session.execute(query.group_by(Replica.worker_id))
+    return {row[0]: store.room(*row[1:]) for row in rows}
 
 
 async def deployments(

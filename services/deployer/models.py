@@ -71,6 +71,7 @@ class Worker(Base):
     languages: Mapped[list[str]] = mapped_column(JSONB)
     cpus: Mapped[float]
     memory_mib: Mapped[int]
+    gpus: Mapped[int]
     slots: Mapped[int]
     """Most replicas at once."""
     lease_until: Mapped[datetime] = mapped_column(db.UtcDateTime, index=True)
@@ -157,6 +158,8 @@ class Replica(Base):
     """Why it drains, ended or failed."""
     address: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     memory_mib: Mapped[int]
+    cpus: Mapped[float]
+    gpus: Mapped[int]
     secrets_version: Mapped[int]
     spec: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(db.UtcDateTime)

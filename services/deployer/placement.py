@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from services.deployer.view import IdleReplica, Wish, WorkerView
+from services.deployer.view import IdleReplica, Room, Wish, WorkerView
+
+_NOTHING = Room()
 
 
 class _Node:
@@ -14,22 +17,17 @@ class _Node:
 
     def __init__(self, worker: WorkerView) -> None:
         self.worker = worker
-        self.free_mib = worker.memory_mib - worker.used_mib
-        self.free_slots = worker.slots - worker.used_slots
+        self.free = worker.capacity - worker.used
 
-    def has_room(self, wish: Wish, *, extra_mib: int = 0, extra_slots: int = 0) -> bool:
-        return self.free_mib + extra_mib >= wish.memory_mib and self.free_slots + extra_slots >= 1
+    def has_room(self, wish: Wish, *, extra: Room = _NOTHING) -> bool:
+        return (self.free + extra).holds(wish.room)
 
     def take(self, wish: Wish) -> None:
-        self.free_mib -= wish.memory_mib
-        self.free_slots -= 1
+        self.free -= wish.room
 
-    @property
-    def load(self) -> float:
-        """The fuller of memory and slots, 0 to 1."""
-        memory = 1 - self.free_mib / max(self.worker.memory_mib, 1)
-        slots = 1 - self.free_slots / max(self.worker.slots, 1)
-        return max(memory, slots)
+    def load(self, wish: Wish) -> float:
+        """The largest share that is gone of what such a replica takes up: 0 to 1."""
+        return self.free.fullness(self.worker.capacity, wish.room)
 
 
 class Fleet:
@@ -62,7 +60,7 @@ class Fleet:
         if not nodes:
             return None
         copies = {node.worker.id: sum(one == node.worker.id for one in beside) for node in nodes}
-        best = min(nodes, key=lambda n: (n.worker.id in avoid, copies[n.worker.id], n.load, n.worker.id))
+        best = min(nodes, key=lambda n: (n.worker.id in avoid, copies[n.worker.id], n.load(wish), n.worker.id))
         best.take(wish)
         return best.worker.id
 
@@ -76,27 +74,23 @@ class Fleet:
         if not speaking:
             wanted = ", ".join(f"{key}={value}" for key, value in sorted(wish.labels))
             return f"no worker runs {wish.language.value}" + (f" with the labels {wanted}" if wanted else "")
-        if all(node.worker.memory_mib < wish.memory_mib for node in speaking):
-            return f"no worker is large enough: a replica needs {wish.memory_mib} MiB of memory"
-        if all(node.free_slots < 1 for node in speaking):
+        needs = replace(wish.room, slots=0)
+        capacities = [node.worker.capacity for node in speaking]
+        if not any(capacity.holds(needs) for capacity in capacities):
+            return f"no worker is large enough: a replica needs {_lacking(needs, capacities)}"
+        free = [node.free for node in speaking]
+        if all(room.slots < 1 for room in free):
             return "no worker takes another replica: all have as many as they may"
-        return f"no worker has {wish.memory_mib} MiB of memory free"
+        return f"no worker has {_lacking(needs, free)} free"
 
-    def fits_instead(self, wish: Wish, worker_id: str, memory_mib: int) -> bool:
-        """Would a replica fit on the worker once one that uses so much memory is gone?"""
+    def fits_instead(self, wish: Wish, worker_id: str, room: Room) -> bool:
+        """Would a replica fit on the worker once one that takes up so much is gone?"""
         node = self._open.get(worker_id)
-        return (
-            node is not None
-            and node in self._speaking(wish)
-            and node.has_room(wish, extra_mib=memory_mib, extra_slots=1)
-        )
+        return node is not None and node in self._speaking(wish) and node.has_room(wish, extra=room)
 
     def room_is_coming(self, wish: Wish) -> bool:
         """Will what drains already leave room for a replica somewhere?"""
-        return any(
-            node.has_room(wish, extra_mib=node.worker.leaving_mib, extra_slots=node.worker.leaving_slots)
-            for node in self._speaking(wish)
-        )
+        return any(node.has_room(wish, extra=node.worker.leaving) for node in self._speaking(wish))
 
     def victims(self, wish: Wish, idle: Iterable[IdleReplica], taken: Collection[UUID]) -> list[IdleReplica]:
         """Idle replicas whose end makes room for one replica: on one worker, few, and those longest idle.
@@ -110,13 +104,13 @@ class Fleet:
         choices = []
         for node in self._speaking(wish):
             chosen: list[IdleReplica] = []
-            freed = node.worker.leaving_mib
+            freed = node.worker.leaving
             for one in ordered:
                 if one.worker_id != node.worker.id or one.id in taken:
                     continue
                 chosen.append(one)
-                freed += one.memory_mib
-                if node.has_room(wish, extra_mib=freed, extra_slots=node.worker.leaving_slots + len(chosen)):
+                freed += one.room
+                if node.has_room(wish, extra=freed):
                     choices.append(chosen)
                     break
         return min(choices, key=lambda chosen: (len(chosen), chosen[0].idle_since, chosen[0].id), default=[])
@@ -128,3 +122,18 @@ class Fleet:
             for node in self._open.values()
             if wish.language in node.worker.languages and wish.labels <= node.worker.labels
         ]
+
+
+def _lacking(needs: Room, offers: Collection[Room]) -> str:
+    """In words what none of the offers has enough of; all that is needed when that lacks only together."""
+    parts = [Room(memory_mib=needs.memory_mib), Room(millicpus=needs.millicpus), Room(gpus=needs.gpus)]
+    needed = [part for part in parts if part != _NOTHING]
+    short = [part for part in needed if not any(offer.holds(part) for offer in offers)]
+    return " and ".join(_words(part) for part in short or needed)
+
+
+def _words(part: Room) -> str:
+    if part.memory_mib:
+        return f"{part.memory_mib} MiB of memory"
+    count, noun = (part.gpus, "GPU") if part.gpus else (part.millicpus / 1000, "processor")
+    return f"{count:g} {noun}{'' if count == 1 else 's'}"

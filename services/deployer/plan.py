@@ -138,7 +138,7 @@ class _Draft:
         if self._leaving or since is None or self._now - since < REPLACE_PATIENCE:
             return
         for replica in reversed(self._old):
-            if self._fleet.fits_instead(wish, replica.worker_id, replica.memory_mib):
+            if self._fleet.fits_instead(wish, replica.worker_id, replica.room):
                 self._drain(replica, self._why_replaced(replica))
                 return
 

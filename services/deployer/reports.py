@@ -85,13 +85,13 @@ class Reports:
         if report.run and row.run == report.run and report.sequence <= row.sequence:
             log.info("report_overtaken", worker_id=worker_id, sequence=report.sequence, known=row.sequence)
             return False, False
-        offered = (row.languages, row.memory_mib, row.slots)
+        offered = _offer(row)
         lapsed = row.lease_until < now
         for name, value in words.items():
             setattr(row, name, value)
         row.lease_until = now + self._lease
         await session.flush()
-        return True, lapsed or offered != (row.languages, row.memory_mib, row.slots)
+        return True, lapsed or offered != _offer(row)
 
     async def _apply(
         self,
@@ -172,6 +172,11 @@ async def _on_worker(session: AsyncSession, worker_id: str) -> list[Replica]:
     return list((await session.execute(query)).scalars())
 
 
+def _offer(row: Worker) -> tuple[object, ...]:
+    """What of a worker decides which replicas it takes."""
+    return row.languages, row.labels, row.cpus, row.memory_mib, row.gpus, row.slots
+
+
 def _words(report: WorkerReport) -> dict[str, Any]:
     """What a worker says of itself, as columns."""
     return {
@@ -182,6 +187,7 @@ def _words(report: WorkerReport) -> dict[str, Any]:
         "languages": [language.value for language in report.languages],
         "cpus": report.capacity.cpus,
         "memory_mib": report.capacity.memory_mib,
+        "gpus": report.capacity.gpus,
         "slots": report.capacity.replicas,
         "run": storable(report.run, 64),
         "sequence": report.sequence,

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Select, and_, exists, func, or_, select, union, update
+from sqlalchemy import and_, exists, func, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -17,11 +17,14 @@ from libs.common.contracts.replicas import ReplicaState
 from services.deployer.catalog import Catalog
 from services.deployer.models import Demand, Deployment, Replica, Worker
 from services.deployer.states import LIVE
-from services.deployer.view import DeploymentView, IdleReplica, ReplicaView, Wish, WorkerView
+from services.deployer.view import DeploymentView, IdleReplica, ReplicaView, Room, Wish, WorkerView, millicpus
 
 MAX_DUE = 500
 MAX_IDLE = 200
 FAILED_ON = timedelta(minutes=5)
+
+SUMS = (func.count(), func.sum(Replica.memory_mib), func.sum(Replica.cpus), func.sum(Replica.gpus))
+"""What several replicas take up, in the order of `room`."""
 
 _live = Replica.state.in_(LIVE)
 _OTHER = aliased(Worker)
@@ -112,40 +115,26 @@ async def failed_on(
 async def workers(session: AsyncSession) -> tuple[WorkerView, ...]:
     """All workers, with what their live replicas use."""
     leaving = or_(Replica.drain_requested, Replica.state == ReplicaState.DRAINING)
-    used = (
-        select(
-            Replica.worker_id,
-            func.sum(Replica.memory_mib).label("mib"),
-            func.count().label("slots"),
-            func.sum(Replica.memory_mib).filter(leaving).label("leaving_mib"),
-            func.count().filter(leaving).label("leaving_slots"),
-        )
-        .where(_live)
-        .group_by(Replica.worker_id)
-        .subquery()
-    )
-    query: Select[Worker, int, int, int, int] = select(
-        Worker,
-        func.coalesce(used.c.mib, 0),
-        func.coalesce(used.c.slots, 0),
-        func.coalesce(used.c.leaving_mib, 0),
-        func.coalesce(used.c.leaving_slots, 0),
-    ).outerjoin(used, used.c.worker_id == Worker.id)
+    used: dict[str, Room] = {}
+    gone: dict[str, Room] = {}
+    sums = select(Replica.worker_id, leaving, *SUMS).where(_live).group_by(Replica.worker_id, leaving)
+    for worker_id, leaves, *amounts in await session.execute(sums):
+        taken = room(*amounts)
+        used[worker_id] = used.get(worker_id, Room()) + taken
+        if leaves:
+            gone[worker_id] = taken
     return tuple(
         WorkerView(
             id=worker.id,
             lease_until=worker.lease_until,
             draining=worker.draining,
             languages=frozenset(_languages(worker.languages)),
-            memory_mib=worker.memory_mib,
-            slots=worker.slots,
-            used_mib=mib,
-            used_slots=slots,
-            leaving_mib=leaving_mib,
-            leaving_slots=leaving_slots,
+            capacity=Room(worker.slots, worker.memory_mib, millicpus(worker.cpus), worker.gpus),
+            used=used.get(worker.id, Room()),
+            leaving=gone.get(worker.id, Room()),
             labels=frozenset(worker.labels.items()),
         )
-        for worker, mib, slots, leaving_mib, leaving_slots in await session.execute(query)
+        for worker in (await session.execute(select(Worker))).scalars()
     )
 
 
@@ -173,7 +162,7 @@ async def idle(
             id=replica.id,
             deployment_id=row.id,
             worker_id=replica.worker_id,
-            memory_mib=replica.memory_mib,
+            room=_taken(replica),
             idle_since=row.last_needed or row.created_at,
         )
         for row in rows
@@ -212,7 +201,7 @@ def see(
                 state=replica.state,
                 draining=_leaves(replica),
                 current=replica.revision_id == row.revision_id and catalog.is_current(replica.spec),
-                memory_mib=replica.memory_mib,
+                room=_taken(replica),
                 created_at=replica.created_at,
                 since=replica.since,
             )
@@ -229,6 +218,15 @@ def _wish(row: Deployment, catalog: Catalog) -> Wish | None:
     return dataclasses.replace(
         wish, min_replicas=row.replicas, max_replicas=row.replicas, labels=frozenset(row.labels.items())
     )
+
+
+def room(slots: float, memory_mib: float, cpus: float, gpus: float) -> Room:
+    """What a row of `SUMS` says."""
+    return Room(int(slots), int(memory_mib), millicpus(cpus), int(gpus))
+
+
+def _taken(replica: Replica) -> Room:
+    return room(1, replica.memory_mib, replica.cpus, replica.gpus)
 
 
 def _leaves(replica: Replica) -> bool:

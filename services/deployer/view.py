@@ -1,4 +1,4 @@
-"""What the planner sees, and what it says. Pure data; times are aware, memory is in MiB."""
+"""What the planner sees, and what it says. Pure data; times are aware."""
 
 from __future__ import annotations
 
@@ -11,11 +11,49 @@ from libs.common.contracts.replicas import ReplicaState
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """What replicas take up on a worker, or what there is for them."""
+
+    slots: int = 0
+    """Replicas."""
+    memory_mib: int = 0
+    millicpus: int = 0
+    """Thousandths of a processor, whose sums are exact."""
+    gpus: int = 0
+
+    def __add__(self, other: Room) -> Room:
+        return Room(*(mine + theirs for mine, theirs in zip(_amounts(self), _amounts(other), strict=True)))
+
+    def __sub__(self, other: Room) -> Room:
+        return Room(*(mine - theirs for mine, theirs in zip(_amounts(self), _amounts(other), strict=True)))
+
+    def holds(self, other: Room) -> bool:
+        """Is there as much of each as the other takes? What it does not take it does not miss."""
+        pairs = zip(_amounts(self), _amounts(other), strict=True)
+        return all(mine >= theirs for mine, theirs in pairs if theirs > 0)
+
+    def fullness(self, capacity: Room, taken: Room) -> float:
+        """Of what a replica takes up, and of which this much is free: the largest share that is gone, 0 to 1."""
+        kinds = zip(_amounts(self), _amounts(capacity), _amounts(taken), strict=True)
+        return max((1 - free / total for free, total, each in kinds if total > 0 and each > 0), default=0.0)
+
+
+def _amounts(room: Room) -> tuple[int, int, int, int]:
+    return room.slots, room.memory_mib, room.millicpus, room.gpus
+
+
+def millicpus(cpus: float) -> int:
+    """Processors, as `Room` counts them."""
+    return round(cpus * 1000)
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
     """What the catalog says of a deployment's replicas."""
 
     language: Language
-    memory_mib: int
+    room: Room
+    """That one replica takes up."""
     concurrency: int
     min_replicas: int
     """Zero unless this is the revision that is kept warm."""
@@ -36,7 +74,7 @@ class ReplicaView:
     """It was told to drain, or does."""
     current: bool
     """It is what a replica that were started now would be."""
-    memory_mib: int
+    room: Room
     created_at: datetime
     since: datetime
 
@@ -71,13 +109,10 @@ class WorkerView:
     lease_until: datetime
     draining: bool
     languages: frozenset[Language]
-    memory_mib: int
-    slots: int
-    used_mib: int = 0
-    used_slots: int = 0
+    capacity: Room
+    used: Room = Room()
     """By all replicas that have not ended."""
-    leaving_mib: int = 0
-    leaving_slots: int = 0
+    leaving: Room = Room()
     """The part of it that drains."""
     labels: frozenset[tuple[str, str]] = frozenset()
 
@@ -89,7 +124,7 @@ class IdleReplica:
     id: UUID
     deployment_id: UUID
     worker_id: str
-    memory_mib: int
+    room: Room
     idle_since: datetime
 
 

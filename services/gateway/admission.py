@@ -73,6 +73,7 @@ class Missing(Exception):
 class Admissions:
     """Args:
     confirm: catches up with the catalog; False when that was not possible.
+    launched_only: algorithms are not called by their own names here, only by those that launches give them.
     """
 
     def __init__(
@@ -83,12 +84,14 @@ class Admissions:
         *,
         confirm: Callable[[], Awaitable[bool]],
         clock: Clock,
+        launched_only: bool = False,
     ) -> None:
         self._callers = callers
         self._table = table
         self._launches = launches
         self._confirm = confirm
         self._clock = clock
+        self._launched_only = launched_only
         self._known: dict[tuple[bytes, bytes, bytes], Admission] = {}
         self._changes = -1
         self._absent: dict[tuple[Reference, bool], tuple[int, float]] = {}
@@ -144,7 +147,7 @@ class Admissions:
             if len(self._absent) >= REMEMBERED:
                 self._absent.clear()
             self._absent[reference, draft.insider] = (self._named, self._clock.now + ABSENT_SECONDS)
-            raise _not_found(reference, insider=draft.insider) from None
+            raise self._not_found(reference, insider=draft.insider) from None
 
     def _admit(self, draft: Draft, caller: Caller) -> Admission:
         """Raises Missing when the algorithm is not found, Problem when the call is refused."""
@@ -158,7 +161,7 @@ class Admissions:
         draft.reference = reference = _reference(text, vanity=bool(entry or launch))
         if entry is not None:
             target = self._launched(draft, caller, entry, sudo=sudo)
-        elif launch:
+        elif launch or self._launched_only:
             raise self._missing(draft, reference)
         else:
             target = self._find(draft, caller, reference, sudo=sudo)
@@ -192,7 +195,7 @@ class Admissions:
             return target
         accepted = self._launches.accepts(entry, digest=self._callers.digest(caller), account=caller.name)
         if not accepted and not draft.insider:
-            raise _not_found(draft.reference, insider=False)
+            raise self._not_found(draft.reference, insider=False)
         _check_key(caller, algorithm)
         if not accepted:
             raise Forbidden(
@@ -206,8 +209,17 @@ class Admissions:
         assert reference is not None  # noqa: S101 - it was read before
         changes, until = self._absent.get((reference, draft.insider), (-1, 0.0))
         if changes == self._named and until > self._clock.now:
-            return _not_found(reference, insider=draft.insider)
+            return self._not_found(reference, insider=draft.insider)
         return Missing()
+
+    def _not_found(self, reference: Reference | None, *, insider: bool) -> NotFound:
+        assert reference is not None  # noqa: S101 - that is what is not found
+        words = f"algorithm algo://{reference} not found"
+        if self._launched_only:
+            words += "; this satellite answers the vanity URLs of its own algorithms only"
+        elif insider and reference.version in ("", LATEST):
+            words += f": it has no public version; publish one, or call algo://{reference.algorithm}/{LATEST_PRIVATE}"
+        return NotFound(words, code=1000)
 
 
 def _check_caller(caller: Caller, headers: Headers) -> None:
@@ -286,14 +298,6 @@ def _media_type(headers: Headers) -> str:
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMedia("send the input as it is, without a Content-Encoding")
     return media
-
-
-def _not_found(reference: Reference | None, *, insider: bool) -> NotFound:
-    assert reference is not None  # noqa: S101 - that is what is not found
-    words = f"algorithm algo://{reference} not found"
-    if insider and reference.version in ("", LATEST):
-        words += f": it has no public version; publish one, or call algo://{reference.algorithm}/{LATEST_PRIVATE}"
-    return NotFound(words, code=1000)
 
 
 def _request_head(options: Options, media: str, *, insider: bool) -> str:

@@ -13,9 +13,11 @@ from libs.common.auth import public
 from libs.common.openapi import ANYTHING, also, answers
 from libs.common.problems import Problem
 from services.gateway import browsers
-from services.gateway.gateway import Gateway
+from services.gateway.platform import Platform
 
 routes = web.router(public)
+calls = web.router(public)
+"""The addresses of calls, for requests that are none."""
 everything_else = web.router(public, responses={**ANYTHING, **also(502, 503)})
 """Included last: it takes every path."""
 
@@ -52,8 +54,8 @@ async def front_page(request: Request) -> Any:
     )
 
 
-@routes.options(CALL_PATHS[0])
-@routes.options(CALL_PATHS[1])
+@calls.options(CALL_PATHS[0])
+@calls.options(CALL_PATHS[1])
 async def preflight(request: Request, reference: str) -> Response:  # noqa: ARG001 - the path names it
     """Who asks so from no web page is told the same (`browsers.py`)."""
     return Response(status_code=204, headers=browsers.preflight_headers("*", "POST"))
@@ -67,12 +69,12 @@ async def no_call(request: Request, reference: str) -> Response:  # noqa: ARG001
 
 
 async def pass_on(request: Request, path: str) -> Response:  # noqa: ARG001 - the edge takes it undecoded
-    gateway: Gateway = request.app.state.gateway
-    return await gateway.edge.pass_on(request)
+    platform: Platform = request.app.state.gateway.source
+    return await platform.edge.pass_on(request)
 
 
 for _method in METHODS:
     if _method != "OPTIONS":
         for _path in CALL_PATHS:
-            routes.add_api_route(_path, no_call, methods=[_method], responses=also(501, 502, 503, 504))
+            calls.add_api_route(_path, no_call, methods=[_method], responses=also(501, 502, 503, 504))
     everything_else.add_api_route("/{path:path}", pass_on, methods=[_method])

@@ -26,6 +26,7 @@ MOST = 50_000
 """Headers and refused credentials that are remembered."""
 REFUSED_SECONDS = 1.0
 EVERYTHING = "algo://*"
+KEYS_ONLY = "access tokens of the platform are not accepted here; call with an API key that this satellite accepts"
 UNKNOWN = "the key or token is not known here, or was revoked or has expired"
 
 Confirm = Callable[[], Awaitable[bool]]
@@ -65,11 +66,11 @@ class Caller:
 class Callers:
     """Args:
     directory: what the identity feed said.
-    authenticator: verifies access tokens.
+    authenticator: verifies access tokens; None where none are accepted.
     confirm: catches up with the identity feed; False when that was not possible.
     """
 
-    def __init__(self, directory: Directory, authenticator: Authenticator, confirm: Confirm) -> None:
+    def __init__(self, directory: Directory, authenticator: Authenticator | None, confirm: Confirm) -> None:
         self._directory = directory
         self._authenticator = authenticator
         self._confirm = confirm
@@ -87,7 +88,8 @@ class Callers:
     def at_hand(self, authorization: bytes) -> Caller | None:
         """The caller, if what is in memory tells; else None: see `find`.
 
-        Raises Unauthenticated for a call token that is not good: there is nobody to ask about it.
+        Raises Unauthenticated for a call token that is not good, as there is nobody to ask about it, and for an
+        access token where none are accepted.
         """
         found = credential(authorization.decode("latin-1"))
         if found is None:
@@ -97,13 +99,7 @@ class Callers:
             return self._of_call_token(value)
         if scheme == "key" and (principal := self._directory.principal(value)) is not None:
             return Caller(principal, expires=self._key_expiry(value))
-        if scheme == "jwt" and (known := self._authenticator.foreign.at_hand(value)) is not None:
-            return Caller(known.principal, expires=known.expires)
-        if scheme == "jwt" and (claims := self._claims.get(_digest(value))) is not None:
-            principal = self._authenticator.of_claims(dict(claims))
-            if principal is not None and claims["exp"] > time.time():
-                return Caller(principal, expires=float(claims["exp"]))
-        return None
+        return self._of_known_token(value, self._tokens_accepted()) if scheme == "jwt" else None
 
     async def find(self, authorization: bytes) -> Caller:
         """The caller.
@@ -126,7 +122,7 @@ class Callers:
             if caller is None and not confirmed and not self._directory.accounts:
                 raise Unavailable("the platform is starting: no accounts are known here yet")
         elif found is not None and found[0] == "jwt":
-            caller = await self._of_token(found[1], authorization)
+            caller = await self._of_token(found[1], authorization, self._tokens_accepted())
         if caller is None:
             if len(self._refused) >= MOST:
                 self._refused.clear()
@@ -138,6 +134,20 @@ class Callers:
         """SHA-256 of the caller's API key; None for one with an access token."""
         key_id = caller.principal.key_id
         return self._directory.key_ids.get(key_id, "") if key_id is not None else None
+
+    def _tokens_accepted(self) -> Authenticator:
+        if self._authenticator is None:
+            raise Unauthenticated(KEYS_ONLY)
+        return self._authenticator
+
+    def _of_known_token(self, token: str, authenticator: Authenticator) -> Caller | None:
+        if (known := authenticator.foreign.at_hand(token)) is not None:
+            return Caller(known.principal, expires=known.expires)
+        if (claims := self._claims.get(_digest(token))) is not None:
+            principal = authenticator.of_claims(dict(claims))
+            if principal is not None and claims["exp"] > time.time():
+                return Caller(principal, expires=float(claims["exp"]))
+        return None
 
     def _of_call_token(self, token: str) -> Caller:
         if self.tokens is None:
@@ -173,13 +183,13 @@ class Callers:
         digest = self._directory.key_ids.get(UUID(claims.key))
         return self._directory.keys[digest].permissions if digest is not None else None
 
-    async def _of_token(self, token: str, authorization: bytes) -> Caller | None:
+    async def _of_token(self, token: str, authorization: bytes, authenticator: Authenticator) -> Caller | None:
         """An access token that was not seen before: verify it, and remember what it says."""
         try:
-            principal = await self._authenticator.authenticate(authorization.decode("latin-1"))
+            principal = await authenticator.authenticate(authorization.decode("latin-1"))
         except Unauthenticated:
             return None
-        if self._authenticator.foreign.trusts(token):  # whose claims are not the platform's
+        if authenticator.foreign.trusts(token):  # whose claims are not the platform's
             return self.at_hand(authorization)
         claims: dict[str, Any] = orjson.loads(urlsafe_b64decode(token.split(".")[1].encode()))
         if principal is None or claims["exp"] <= time.time():

@@ -46,6 +46,7 @@ _TABLE = (
     ("/admin/v1/calls", "registry"),
     ("/admin/v1/satellites", "registry"),
     ("/admin/v1/launches", "registry"),
+    ("/admin/v1/images", "registry"),
     ("/admin/v1/deployments", "deployer"),
     ("/admin/v1/workers", "deployer"),
     ("/admin/v1/replicas", "deployer"),

@@ -7,38 +7,16 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
-
 from libs.common import logs
-from libs.common.auth import Authenticator, TokenVerifier
-from libs.common.bus import Bus
-from libs.common.clients.deployer import DeployerClient
-from libs.common.clients.fakts import FaktsClient
-from libs.common.clients.feeds import FeedClient
-from libs.common.contracts.catalog import CATALOG_FEED
-from libs.common.contracts.identity import IDENTITY_FEED
-from libs.common.contracts.launches import LAUNCHED_FEED
-from libs.common.contracts.replicas import ROUTES_FEED
-from libs.common.directory import Directory
-from libs.common.feed import FeedFollower
-from libs.common.loops import Loop, running, tasks
+from libs.common.loops import Loop, running
 from libs.common.problems import Unavailable
 from services.gateway.admission import Admissions
-from services.gateway.callers import Callers
 from services.gateway.calls import Calls
 from services.gateway.clock import Clock
-from services.gateway.confirmation import Confirmation
-from services.gateway.data.hosted import HostedData
-from services.gateway.data.visitors import Visitors
-from services.gateway.demand import DemandReporter
-from services.gateway.edge import Edge
-from services.gateway.entry import Entry, announce
-from services.gateway.launched import Launches
+from services.gateway.knowledge import Knowledge, Source
 from services.gateway.pool import Pools
 from services.gateway.protocol import GatewayProtocol
-from services.gateway.records import Records
 from services.gateway.settings import GatewaySettings
-from services.gateway.table import Table
 from services.gateway.tally import TallyCollector
 
 log = logs.get(__name__)
@@ -71,22 +49,19 @@ class Background:
 
 
 class Gateway:
-    """Made inside the event loop that it lives in.
+    """Takes calls, by what its source tells. Made inside the event loop that it lives in.
 
     Args:
-        http: for questions to the other services; not used on the way of a call.
+        source: makes the source, of what it is to tell.
     """
 
-    def __init__(self, settings: GatewaySettings, http: httpx.AsyncClient) -> None:
-        self._http = http
+    def __init__(self, settings: GatewaySettings, source: Callable[[Knowledge], Source]) -> None:
         self.clock = Clock()
         self._background = Background()
         self._sweeps = 0
         self._drained_by: float | None = None
         self.settings = settings
         self.clients: set[GatewayProtocol] = set()
-        self.entry = Entry(http, settings)
-        member = self.entry.member
         self.pools = Pools(
             clock=self.clock,
             spawn=self._background.spawn,
@@ -95,118 +70,58 @@ class Gateway:
             connect_seconds=settings.connect_seconds,
             start_patience=settings.start_patience_seconds,
         )
-        self.table = Table(self.pools)
-        self.launches = Launches(self.pools, self.table)
-        self.directory = Directory()
-        self.identity = self._follower("fakts", IDENTITY_FEED, self.directory.apply)
-        self.catalog = self._follower("registry", CATALOG_FEED, self.table.apply)
-        self.routes = self._follower("deployer", ROUTES_FEED, self.pools.apply)
-        self.launched = self._follower("deployer", LAUNCHED_FEED, self.launches.apply)
-        confirm_identity, confirm_catalog = Confirmation(self.identity), Confirmation(self.catalog)
-        confirm_launched = Confirmation(self.launched)
-
-        async def confirm_names() -> bool:
-            catalog, _ = await asyncio.gather(confirm_catalog(), confirm_launched())
-            return catalog
-
-        self.authenticator = Authenticator(
-            TokenVerifier(self.entry.jwks),
-            self.directory,
-            refresh=confirm_identity,
-            exchange=FaktsClient(http, member).exchange_token,
-        )
-        self.callers = Callers(self.directory, self.authenticator, confirm_identity)
-        self.records = Records(settings.record_backlog, self.entry.instance_id)
+        known = Knowledge(self.pools)
+        self.table, self.launches, self.directory = known.table, known.launches, known.directory
+        self.source = source(known)
+        self.callers = self.source.callers
         self.calls = Calls(
             settings,
             self.callers,
-            Admissions(self.callers, self.table, self.launches, confirm=confirm_names, clock=self.clock),
+            Admissions(
+                self.callers,
+                self.table,
+                self.launches,
+                confirm=self.source.confirm,
+                clock=self.clock,
+                launched_only=self.source.launched_only,
+            ),
             clock=self.clock,
             spawn=self._background.spawn,
-            record=self.records.add,
-        )
-        self.visitors = Visitors(self.callers, self.table)
-        self.data = HostedData(settings, self.calls)
-        self.demand = DemandReporter(self.pools, DeployerClient(http, member).report_demand, self.entry.instance_id)
-        self.edge = Edge(
-            member,
-            {"fakts": confirm_identity, "registry": confirm_catalog, "deployer": Confirmation(self.routes)},
-            connect_seconds=settings.connect_seconds,
-            trust_forwarded=settings.trust_forwarded,
+            record=self.source.record,
         )
         self.sweeping = Loop("sweep", self._sweep, every=SWEEP_SECONDS)
         """Ends what has taken too long: one look at all instead of a timer for each."""
+        records = self.source.records
         self.collector = TallyCollector(
             self.calls.tally,
             {
                 "constellation_calls_under_way": ("Calls that wait or run.", lambda: len(self.calls.under_way)),
                 "constellation_clients": ("Connections of clients.", lambda: len(self.clients)),
-                "constellation_call_records_waiting": ("Records to announce.", lambda: self.records.waiting),
-                "constellation_call_records_dropped": (
-                    "Records lost for want of room.",
-                    lambda: self.records.dropped,
-                ),
+                "constellation_call_records_waiting": ("Records to announce.", lambda: records.waiting),
+                "constellation_call_records_dropped": ("Records lost for want of room.", lambda: records.dropped),
             },
         )
 
     @asynccontextmanager
-    async def running(self, bus: Bus | None) -> AsyncIterator[None]:
-        """Join, follow, serve; at the end let calls finish, then leave.
+    async def running(self) -> AsyncIterator[None]:
+        """Serve while the context is open; at the end let calls finish.
 
-        A gateway that knows accounts and algorithms from before serves at once and joins beside that.
-
-        Raises:
-            JoinRefused, httpx.HTTPError, TimeoutError: at a first start, when fakts does not let it in.
+        Raises: what the source raises when it cannot begin.
         """
-        known = [follower.load() for follower in (self.identity, self.catalog, self.routes, self.launched)]
-        if all(known[:2]):
-            self.entry.use_kept(self.callers)
-        else:
-            await self.entry.join(self.callers)
         try:
-            async with (
-                tasks(
-                    self.entry.stay(self.callers),
-                    self._follow(self.identity),
-                    self._follow(self.catalog),
-                    self._follow(self.routes),
-                    self._follow(self.launched),
-                    announce(self.entry, self.records, bus),
-                    self.data.run(self.entry),
-                ),
-                running(self.sweeping, self.demand.loop),
-            ):
+            async with self.source.running(self.calls), running(self.sweeping):
                 yield
                 await self._drain()
         finally:
-            for follower in (self.identity, self.catalog, self.routes, self.launched):
-                follower.save()
             self.pools.close()
             await self._background.close()
-            await self.edge.close()
-            if self.entry.inside.is_set():
-                await self.entry.member.leave()
 
     def stopping(self) -> None:
         """The server takes no further requests."""
         self._drained_by = self.clock.tick() + self.settings.drain_seconds
 
-    async def check_feeds(self) -> None:
-        """Raises RuntimeError while accounts or algorithms are not known here."""
-        for follower in (self.identity, self.catalog):
-            if not follower.ready.is_set():
-                raise RuntimeError(f"the feed '{follower.name}' has not arrived yet")
-
-    def _follower(self, service: str, feed: str, apply: Callable[[str, dict[str, Any] | None], None]) -> FeedFollower:
-        client = FeedClient(self._http, self.entry.member, service, feed)
-        return FeedFollower(feed, client.fetch, apply, snapshot=self.settings.data_dir / "feeds" / f"{feed}.json")
-
-    async def _follow(self, follower: FeedFollower) -> None:
-        await self.entry.inside.wait()
-        await follower.run()
-
     def _notice(self) -> None:
-        self.demand.loop.wake()
+        self.source.notice()
 
     async def _drain(self) -> None:
         """Let calls finish. The server does not see those whose client was answered when they began."""

@@ -54,6 +54,12 @@ class Records:
     def dropped(self) -> int:
         return self._taken - self._sent - len(self._backlog)
 
+    def take(self, most: int) -> tuple[CallRecord, ...]:
+        """The oldest records, which are no business of this any more."""
+        batch = [self._backlog.popleft() for _ in range(min(most, len(self._backlog)))]
+        self._sent += len(batch)
+        return tuple(_record(one) for one in batch)
+
     async def run(self, bus: Bus) -> None:
         """Announce until cancelled."""
         failing = False

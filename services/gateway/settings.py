@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+
+from pydantic import Field, SecretStr
 
 from libs.common.settings import ServiceSettings
 
@@ -42,5 +44,19 @@ class GatewaySettings(ServiceSettings):
     """To connect to a replica or a service."""
     record_backlog: int = Field(default=10_000, gt=0)
     """Records of calls that are kept while the bus does not take them; then the oldest are dropped."""
+    satellite_plan: Path | None = None
+    """File with the plan of a satellite. With one, the gateway serves that, apart from the platform, and needs
+    neither fakts nor a join token. Read again when it changes."""
+    satellite_replicas: Path | None = None
+    """File that says where the replicas of a satellite are: `{ROUTE: {"host": NAME, "port": 8080}}`. Each address of
+    the name is a replica. Read again when it changes."""
+    replica_token: SecretStr | None = None
+    """What those replicas want to be shown."""
+    call_token_secret: SecretStr | None = None
+    """Of a satellite, the same for all its gateways. Without it its algorithms cannot call one another."""
     trust_forwarded: bool = False
     """Pass `X-Forwarded-*` of clients on. Only for a gateway that clients reach through another proxy alone."""
+
+    @property
+    def logs_to_stdout(self) -> bool:
+        return self.satellite_plan is not None

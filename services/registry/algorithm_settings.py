@@ -29,6 +29,8 @@ class ScalingChange(BaseModel):
     idle_seconds: float | None = None
     concurrency: StrictInt | None = None
     memory_mib: StrictInt | None = None
+    cpus: float | None = None
+    gpus: StrictInt | None = None
 
 
 class SettingsChange(BaseModel):
@@ -66,7 +68,10 @@ def changed(settings: dict[str, Any], asked: SettingsChange) -> dict[str, Any]:
     if new.get("source_visibility") == "closed" and new.get("license") != "apl":
         raise Invalid("settings.license: with source_visibility 'closed' it must be 'apl'")
     if new.get("environment") == "gpu":
-        raise Invalid("settings.environment: this platform offers 'cpu' only")
+        raise Invalid(
+            "settings.environment: this platform offers 'cpu' only; settings.scaling.gpus says how many GPUs a"
+            " replica needs"
+        )
     if asked.royalty_microcredits:
         raise Invalid("settings.royalty_microcredits: this platform charges no royalties; leave it out or send 0")
     if "language" in new:

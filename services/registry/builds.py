@@ -39,14 +39,13 @@ from services.registry.pages import Page, Paging
 from services.registry.repositories import Repositories
 from services.registry.settings import MIB, RegistrySettings
 from services.registry.signals import Signals
+from services.registry.work import hint_pause
 
 log = logs.get(__name__)
 
 BUILD_CODE = 1010
 """What the API calls errors of builds by."""
 FINAL = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
-HINT_SECONDS = 30.0
-MAX_HINT_SECONDS = 600.0
 _ARCHIVES_AT_ONCE = 2
 _BATCH = 100
 
@@ -227,7 +226,7 @@ class Builds:
             waiting = (await session.execute(query)).all()
         for build_id, hints in waiting:
             await self._parts.bus.send(BUILD_QUEUE, BuildRequested(build_id=build_id))
-            again = now() + timedelta(seconds=_pause(hints))
+            again = now() + timedelta(seconds=hint_pause(hints))
             sent = update(Build).where(Build.id == build_id, Build.state == BuildState.QUEUED)
             async with self._parts.database.transaction() as session:
                 await session.execute(sent.values(hints=hints + 1, next_hint_at=again))
@@ -283,7 +282,3 @@ def _holding(build: Build | None, token: str) -> Build:
     if build is None or build.state is not BuildState.RUNNING or build.lease_token != token:
         raise Conflict("the lease on this build is lost: drop the work")
     return build
-
-
-def _pause(hints: int) -> float:
-    return float(min(HINT_SECONDS * 2 ** min(hints, 10), MAX_HINT_SECONDS))

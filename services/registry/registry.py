@@ -25,6 +25,8 @@ from services.registry.catalog import Catalog
 from services.registry.compilations import Compilations
 from services.registry.git_backend import Limits
 from services.registry.git_process import Git
+from services.registry.image_pushes import ImagePushes
+from services.registry.images import Images
 from services.registry.launches import Launches
 from services.registry.models import Answered, FeedEntry, FeedVersion
 from services.registry.pushes import Pushes
@@ -34,6 +36,7 @@ from services.registry.secrets import Cipher, Secrets
 from services.registry.settings import MIB, RegistrySettings
 from services.registry.signals import Signals
 from services.registry.versions import Versions
+from services.registry.work import Patience
 
 log = logs.get(__name__)
 
@@ -62,6 +65,8 @@ class Registry:
     secrets: Secrets
     satellites: Satellites
     launches: Launches
+    images: Images
+    image_pushes: ImagePushes
     deployer: DeployerClient
 
     @classmethod
@@ -78,6 +83,13 @@ class Registry:
         repositories = Repositories(settings.data_dir / "git", git)
         blobs = Blobs(configuration.blob_url or str((settings.data_dir / "blobs").absolute()))
         builds = Builds(BuildParts(database, repositories, blobs, runtime.bus, catalog, signals), settings)
+        patience = Patience(
+            lease=settings.image_lease_seconds,
+            attempts=settings.image_attempts,
+            timeout=settings.image_timeout_seconds,
+            pause=settings.image_retry_seconds,
+        )
+        images = Images(database, blobs, runtime.bus, patience)
         return cls(
             settings=settings,
             runtime=runtime,
@@ -103,6 +115,8 @@ class Registry:
             secrets=Secrets(Cipher(configuration.secrets_key), catalog, audit),
             satellites=Satellites(audit, runtime.directory),
             launches=Launches(audit, publisher, runtime.bus),
+            images=images,
+            image_pushes=ImagePushes(images, database, runtime.bus, patience),
             deployer=DeployerClient(runtime.http, runtime.member),
         )
 
@@ -112,6 +126,8 @@ class Registry:
             self.publisher.loop,
             self.builds.loop,
             self.pushes.loop,
+            self.images.queue.loop,
+            self.image_pushes.queue.loop,
             Loop("repositories", self.algorithms.sweep, every=600.0),
             Loop("records", self._purge_records, every=300.0),
         ]

@@ -28,8 +28,17 @@ class RegistrySettings(ServiceSettings):
     build_memory_mib: int = Field(default=4096, ge=256)
     build_log_limit_mib: int = Field(default=10, ge=1)
     """Most that is kept of one build's log."""
-    blob_limit_mib: int = Field(default=1024, ge=1)
-    """Largest blob that a worker may upload."""
+    blob_limit_mib: int = Field(default=16_384, ge=1)
+    """Largest blob that a worker may upload: a layer of an image holds all packages of an algorithm."""
+    image_lease_seconds: float = Field(default=30.0, gt=0)
+    """An image whose worker is silent for longer is given to another one; a push of one too."""
+    image_attempts: int = Field(default=3, ge=1)
+    """How many workers may be lost over one image before it fails."""
+    image_timeout_seconds: float = Field(default=1500.0, gt=0)
+    """For making one image, or pushing it. A broker takes a job back that takes longer than it waits for (RabbitMQ:
+    30 minutes)."""
+    image_retry_seconds: float = Field(default=60.0, ge=0)
+    """Pause before an image that failed is tried again for a launch that waits for it."""
     keep_calls_days: int = Field(default=7, ge=1)
     keep_audit_days: int = Field(default=365, ge=1)
     keep_removed_days: int = Field(default=30, ge=0)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version as package_version
 from uuid import uuid4
@@ -17,7 +17,15 @@ from libs.common import logs, web
 from libs.common.bus import Bus
 from libs.common.clients.deployer import DeployerClient
 from libs.common.clients.registry import RegistryClient
-from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested, OrdersChanged, worker_queue
+from libs.common.contracts.jobs import (
+    BUILD_QUEUE,
+    BuildRequested,
+    ImagePushRequested,
+    ImageRequested,
+    OrdersChanged,
+    image_queue,
+    worker_queue,
+)
 from libs.common.contracts.replicas import Capacity, WorkerReport
 from libs.common.loops import running
 from libs.common.service import Runtime, runtime
@@ -27,6 +35,9 @@ from services.worker.builds import Builder
 from services.worker.door import Door
 from services.worker.environments import Environments
 from services.worker.folders import DOOR, Folders
+from services.worker.gpus import Gpus, offered
+from services.worker.image_jobs import ImageJobs
+from services.worker.image_maker import HERE, ImageMaker
 from services.worker.indexes import Indexes
 from services.worker.node_packages import NodePackages
 from services.worker.programs import Programs
@@ -126,11 +137,18 @@ class Worker:
             budget_mib=settings.cache_mib,
         )
         passed = {name: os.environ[name] for name in settings.pass_environment if name in os.environ}
-        programs = Programs(folders.copy_runner(), tools, passed)
+        runner = folders.copy_runner()
+        programs = Programs(runner, tools, passed)
         self._settings = settings
         self._bus = joined.bus
         self._worker_id = worker_id
-        self._capacity = Capacity(cpus=settings.cpus, memory_mib=settings.memory_mib, replicas=settings.max_replicas)
+        gpus = Gpus(offered(settings.gpus, settings.gpu_devices))
+        self._capacity = Capacity(
+            cpus=settings.cpus,
+            memory_mib=settings.memory_mib,
+            gpus=gpus.count,
+            replicas=settings.max_replicas,
+        )
         self._labels = _labels(settings, box, containers)
         self._steps = steps
         self._languages = tools.languages
@@ -145,6 +163,10 @@ class Worker:
             python=python,
             node=node,
         )
+        maker = ImageMaker(
+            settings, joined.http, tools=tools, environments=environments, runner=runner, work=folders.work
+        )
+        self._images = ImageJobs(registry, worker_id, maker)
         self.agent = Agent(
             DeployerClient(joined.http, joined.member),
             worker_id,
@@ -155,6 +177,7 @@ class Worker:
             containers=containers,
             folders=folders,
             users=Users(settings.sandbox_uid, own_users=containers.own_users),
+            gpus=gpus,
             environments=environments,
             programs=programs,
             registry=registry,
@@ -197,6 +220,11 @@ class Worker:
             )
             await stack.enter_async_context(builds)
             stack.push_async_callback(self._builder.abandon)
+        if self._settings.make_images:
+            accepts: Sequence[type[ImageRequested | ImagePushRequested]] = (ImageRequested, ImagePushRequested)
+            images = self._bus.consume(image_queue(str(HERE)), self._images.handle, accepts=accepts)
+            await stack.enter_async_context(images)
+            stack.push_async_callback(self._images.abandon)
 
     async def _end(self) -> None:
         """While the deployer is still told, so that gateways send nothing more here."""
@@ -226,6 +254,5 @@ def _labels(settings: WorkerSettings, box: Sandbox, containers: ContainerManager
         "arch": platform.machine(),
         "sandbox": box.confinement.mode,
         "isolated_network": "yes" if containers.cannot_isolate is None else "no",
-        **({"gpus": settings.runtime_gpus} if settings.runtime == "docker" and settings.runtime_gpus else {}),
         **settings.labels,
     }

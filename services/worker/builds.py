@@ -35,6 +35,7 @@ from services.worker.repository import NotAnAlgorithm
 from services.worker.runner.check import LOAD_RAISED
 from services.worker.steps import StepFailed, Steps, Workspace
 from services.worker.trees import BadArchive, unpack
+from services.worker.under_way import UnderWay
 
 log = logs.get(__name__)
 
@@ -71,38 +72,21 @@ class Builder:
         self._programs = programs
         self._python = python
         self._node = node
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._ends = False
+        self._under_way = UnderWay()
+        self.abandon = self._under_way.abandon
 
     async def handle(self, message: BuildRequested) -> None:
         """Claim and run a build, unless somebody else has it.
 
         Raises problems.Unavailable without a registry, and from a worker that ends: the job is for another one.
         """
-        if self._ends:
-            raise problems.Unavailable("this worker is about to end")
+        self._under_way.check()
         try:
             spec = await self._registry.claim_build(message.build_id, self._worker_id)
         except (problems.Conflict, problems.NotFound) as refused:
             log.info("build_not_claimed", build=str(message.build_id), reason=refused.detail)
             return
-        task = asyncio.create_task(self.run(spec))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        if not task.cancelled():
-            task.result()
-
-    async def abandon(self) -> None:
-        """Drop what is under way and take no more: leases lapse, and other workers build it."""
-        self._ends = True
-        for task in self._under_way:
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._under_way.run(self.run(spec))
 
     async def run(self, spec: BuildSpec) -> None:
         """Run a claimed build and report how it ended."""

@@ -20,6 +20,7 @@ class Handle(Wire):
     version: int = 2
     spec: ReplicaSpec
     uid: int | None
+    gpus: tuple[int, ...] = ()
     state: ReplicaState
     since: AwareDatetime
     address: Address

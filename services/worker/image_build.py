@@ -7,14 +7,11 @@ replicas. Environments are made as workers make them, in this process's own data
 from __future__ import annotations
 
 import os
-import platform
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from uuid import uuid4
 
 import httpx
 
@@ -24,44 +21,27 @@ from libs.common.clients.registry import RegistryClient
 from libs.common.contracts import references as algorithms
 from libs.common.contracts.catalog import CATALOG_FEED, CatalogEntry
 from libs.common.contracts.catalog import Revision as Built
+from libs.common.contracts.images import ImageSubject
 from libs.common.contracts.joining import SERVICE_PREFIX
 from libs.common.join import JoinRefused, Membership, membership
-from libs.common.oci import credentials, references
-from libs.common.oci.documents import BadDocument, DigestMismatch, Platform
-from libs.common.oci.layers import UnfitForLayer
-from libs.common.oci.layout import Layout, LayoutMissing
-from libs.common.oci.problems import RegistryProblem
-from libs.common.oci.references import ImageReference
-from libs.common.oci.registry import Registry
-from libs.common.oci.transfer import FromLayout, FromRegistry, Source, push, save
+from libs.common.oci import references
+from libs.common.oci.layout import Layout
+from libs.common.oci.transfer import push, save
 from services.worker import indexes, sandbox, toolchain
-from services.worker.environments import BlobDamaged, Environments, LanguageMissing
+from services.worker.environments import Environments
 from services.worker.folders import AlreadyRunning, Folders
-from services.worker.images import BasePython, BaseUnfit, Revision, assembled
+from services.worker.image_maker import FAILURES, ImageMaker
 from services.worker.node_packages import NodePackages
-from services.worker.python_packages import PythonPackages, RequirementsFailed
+from services.worker.python_packages import PythonPackages
 from services.worker.sandbox import Limits, SandboxUnavailable
 from services.worker.settings import WorkerSettings
 from services.worker.steps import Say, Steps
 from services.worker.toolchain import Toolchain, ToolMissing
-from services.worker.trees import BadArchive
-from services.worker.users import NoUserLeft, Users
+from services.worker.users import Users
 
 _REASONS = (
+    *FAILURES,
     algorithms.InvalidReference,
-    references.InvalidImageReference,
-    credentials.CredentialsUnusable,
-    BadDocument,
-    DigestMismatch,
-    LayoutMissing,
-    RegistryProblem,
-    UnfitForLayer,
-    BaseUnfit,
-    RequirementsFailed,
-    BadArchive,
-    BlobDamaged,
-    LanguageMissing,
-    NoUserLeft,
     AlreadyRunning,
     ToolMissing,
     SandboxUnavailable,
@@ -114,40 +94,36 @@ async def _build(
 ) -> str:
     goal = references.parse(target.reference) if target.reference else None
     entry, built = await _find(FeedClient(http, member, "registry", CATALOG_FEED), wanted)
-    revision = Revision(entry.owner, entry.name, built.commit, built.language)
+    subject = ImageSubject(
+        revision_id=built.id,
+        owner=entry.owner,
+        name=entry.name,
+        commit=built.commit,
+        language=built.language,
+        artifact=built.artifact,
+    )
     folders = Folders(settings.data_dir)
-    with folders.locked(), TemporaryDirectory(dir=folders.root, prefix="image-") as name:
-        work = Path(name)
+    with folders.locked():
         tools = await toolchain.find(settings)
-        base_name = settings.image_base or f"python:{_minor(tools.python.version)}-slim"
-
-        def at(reference: ImageReference) -> Registry:
-            known = credentials.configured(reference.registry)
-            return Registry(http, reference, credentials=known, plain_http=reference.registry in plain_http)
-
-        source = _source(base_name, work, at)
-        say(f"base image {base_name}\n")
-        base = await source.image(Platform.of(platform.machine()))
-        environments = await _environments(settings, folders, tools, RegistryClient(http, member))
-        user = f"image-{uuid4()}"
-        say(f"source and environment of {entry.owner}/{entry.name} at {built.commit}\n")
-        prepared = await environments.prepare(built.artifact, built.language, entry.owner, user=user, say=say)
-        try:
-            usual = BasePython.usual(tools.python.version)
-            python = BasePython(settings.image_python or usual.path, tools.python.version)
-            epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or 0)
-            made = assembled(revision, prepared, base, python, runner=folders.copy_runner(), work=work, epoch=epoch)
-            async with made as image:
-                if goal is not None:
-                    say(f"pushing {goal}\n")
-                    await push(image.image, source, image.made, at(goal), goal, work)
-                if target.layout is not None:
-                    say(f"writing {target.layout}\n")
-                    label = f"{entry.owner}/{entry.name}:{built.version or built.commit}"
-                    await save(image.image, source, image.made, Layout.create(target.layout), label, work)
-                return image.image.descriptor.digest
-        finally:
-            environments.release(prepared, user)
+        maker = ImageMaker(
+            settings,
+            http,
+            tools=tools,
+            environments=await _environments(settings, folders, tools, RegistryClient(http, member)),
+            runner=folders.copy_runner(),
+            work=folders.work,
+            plain_http=plain_http,
+        )
+        async with maker.revision(subject, say) as made:
+            if goal is not None:
+                say(f"pushing {goal}\n")
+                await push(made.image, made.base, made.files, maker.registry(goal), goal, maker.work)
+            if target.layout is not None:
+                say(f"writing {target.layout}\n")
+                label = f"{entry.owner}/{entry.name}:{built.version or built.commit}"
+                layout = Layout.create(target.layout)
+                await save(made.image, made.base, made.files, layout, label, maker.work)
+            return made.image.descriptor.digest
 
 
 @asynccontextmanager
@@ -191,17 +167,6 @@ async def _find(catalog: FeedClient, wanted: str) -> tuple[CatalogEntry, Built]:
     return found, revision
 
 
-def _source(name: str, work: Path, at: Callable[[ImageReference], Registry]) -> Source:
-    """What a base image's name means: a folder with a layout, a tar archive of one, else a reference."""
-    path = Path(name)
-    if path.is_dir():
-        return FromLayout(Layout(path))
-    if path.is_file():
-        return FromLayout(Layout.unpack(path, work / "base"))
-    reference = references.parse(name)
-    return FromRegistry(at(reference), reference)
-
-
 async def _environments(
     settings: WorkerSettings, folders: Folders, tools: Toolchain, registry: RegistryClient
 ) -> Environments:
@@ -231,7 +196,3 @@ async def _environments(
         fetch=registry.read_blob,
         budget_mib=settings.cache_mib,
     )
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])

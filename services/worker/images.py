@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -60,7 +60,7 @@ class BasePython:
     @classmethod
     def usual(cls, version: str) -> BasePython:
         """Where the official images of Python, and many others, have it."""
-        return cls(PurePosixPath(f"/usr/local/bin/python{_minor(version)}"), version)
+        return cls(PurePosixPath(f"/usr/local/bin/python{minor(version)}"), version)
 
 
 @dataclass(frozen=True)
@@ -95,36 +95,49 @@ async def assembled(
         BaseUnfit: the base holds another version of Python.
         UnfitForLayer: source or environment hold what cannot be part of an image.
     """
-    _check(base, python)
+    check_python(base, python)
+    labels = {
+        "org.opencontainers.image.title": f"{revision.owner}/{revision.name}",
+        "org.opencontainers.image.revision": revision.commit,
+    }
     parts = _parts(revision, prepared, python, runner)
+    async with on_base(base, parts, _start(base, revision, python, labels), work=work, epoch=epoch) as made:
+        yield made
+
+
+@asynccontextmanager
+async def on_base(
+    base: Image, parts: Mapping[str, Iterable[Entry]], start: Start, *, work: Path, epoch: int
+) -> AsyncIterator[Assembled]:
+    """An image of layers on a base. Arguments and problems as for `assembled`.
+
+    Args:
+        parts: each layer's entries by its name, the lowest first.
+    """
     with tempfile.TemporaryDirectory(dir=work, prefix="image-") as folder:
         layers: list[Layer] = []
         for name, entries in parts.items():
             file = Path(folder) / f"{name}.tar.gz"
             said = f"constellation: {name}"
             layers.append(await asyncio.to_thread(write_layer, entries, file, epoch=epoch, created_by=said))
-        labels = {
-            "org.opencontainers.image.title": f"{revision.owner}/{revision.name}",
-            "org.opencontainers.image.revision": revision.commit,
-        }
         image = compose(
             base,
             [layer.stacked for layer in layers],
-            _start(base, revision, python, labels),
-            annotations={**labels, "org.opencontainers.image.base.digest": base.descriptor.digest},
+            start,
+            annotations={**start.labels, "org.opencontainers.image.base.digest": base.descriptor.digest},
             epoch=epoch,
         )
         yield Assembled(image, {layer.descriptor.digest: layer.file for layer in layers})
 
 
-def _check(base: Image, python: BasePython) -> None:
-    for line in base.config.config.get("Env") or ():
-        name, _, value = line.partition("=")
-        if name == _VERSION and _minor(value) != _minor(python.version):
-            raise BaseUnfit(
-                f"the base image holds Python {value}, but the environment was made with {python.version}; name a"
-                f" base image with Python {_minor(python.version)}"
-            )
+def check_python(base: Image, python: BasePython) -> None:
+    """Raises BaseUnfit when the base says that it holds another Python."""
+    found = variables(base).get(_VERSION, python.version)
+    if minor(found) != minor(python.version):
+        raise BaseUnfit(
+            f"the base image holds Python {found}, but what goes on it was made with {python.version}; name a"
+            f" base image with Python {minor(python.version)}"
+        )
 
 
 def _parts(
@@ -139,7 +152,7 @@ def _parts(
     if prepared.environment is not None:
         parts["environment"] = _environment(prepared.environment, revision.language, python)
     spec = json.dumps(_members(revision), sort_keys=True).encode()
-    parts["algorithm"] = [*tree(prepared.tree, ALGORITHM, left_out=_is_cache, moved=moved), Entry(SPEC, source=spec)]
+    parts["algorithm"] = [*tree(prepared.tree, ALGORITHM, left_out=is_cache, moved=moved), Entry(SPEC, source=spec)]
     return parts
 
 
@@ -148,16 +161,21 @@ def _environment(folder: Path, language: Language, python: BasePython) -> Iterat
     if language is not Language.PYTHON:
         yield from tree(folder, ENVIRONMENT)
         return
-    links = {"python": str(python.path), "python3": "python", f"python{_minor(python.version)}": "python"}
+    links = {"python": str(python.path), "python3": "python", f"python{minor(python.version)}": "python"}
     own = {PurePosixPath("bin", name) for name in links} | {PurePosixPath("pyvenv.cfg"), PurePosixPath(".lock")}
-    yield from tree(folder, ENVIRONMENT, left_out=lambda path: path in own or _is_cache(path))
+    yield from tree(folder, ENVIRONMENT, left_out=lambda path: path in own or is_cache(path))
     for name, target in links.items():
         yield Entry(ENVIRONMENT / "bin" / name, target=target)
     configuration = f"home = {python.path.parent}\nversion = {python.version}\ninclude-system-site-packages = false\n"
     yield Entry(ENVIRONMENT / "pyvenv.cfg", source=configuration.encode())
 
 
-def _is_cache(path: PurePosixPath) -> bool:
+def variables(image: Image) -> dict[str, str]:
+    """The environment variables that containers of an image have."""
+    return dict(line.partition("=")[::2] for line in image.config.config.get("Env") or ())
+
+
+def is_cache(path: PurePosixPath) -> bool:
     """Compiled modules hold the time and the place of their source, so no two are alike."""
     return path.name == "__pycache__"
 
@@ -176,7 +194,7 @@ def _members(revision: Revision) -> dict[str, Any]:
 
 def _start(base: Image, revision: Revision, python: BasePython, labels: Mapping[str, str]) -> Start:
     interpreter = python.path
-    path = dict(line.partition("=")[::2] for line in base.config.config.get("Env") or ()).get("PATH", _DEFAULT_PATH)
+    path = variables(base).get("PATH", _DEFAULT_PATH)
     if revision.language is Language.PYTHON:
         interpreter = ENVIRONMENT / "bin" / "python"
         path = f"{interpreter.parent}:{path}"
@@ -190,5 +208,6 @@ def _start(base: Image, revision: Revision, python: BasePython, labels: Mapping[
     )
 
 
-def _minor(version: str) -> str:
+def minor(version: str) -> str:
+    """`3.11` of `3.11.9`."""
     return ".".join(version.split(".")[:2])

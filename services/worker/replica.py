@@ -20,6 +20,7 @@ from libs.common.states import may, step
 from services.worker import metrics
 from services.worker.control import Control, Health, NoAnswer
 from services.worker.environments import Prepared
+from services.worker.gpus import NoGpuLeft
 from services.worker.handles import Handle
 from services.worker.replica_folder import OUT_BYTES, ReplicaFolder
 from services.worker.replica_launch import ReplicaFailed, ReplicaHost, launch, prepare
@@ -63,6 +64,7 @@ class Replica:
         self._handle: Handle | None = None
         self._prepared: Prepared | None = None
         self._uid: int | None = None
+        self._gpus: tuple[int, ...] = ()
         self._launched = False
         """It may have a container."""
         self._draining = asyncio.Event()
@@ -85,6 +87,8 @@ class Replica:
         self._prepared = Prepared(handle.tree, handle.environment)
         self._host.environments.keep(self._prepared, str(self.spec.id))
         self._host.users.keep(handle.uid)
+        self._gpus = handle.gpus
+        self._host.gpus.keep(handle.gpus)
         self.state, self._since = handle.state, handle.since
         self._task = asyncio.create_task(self._live(self._resume))
 
@@ -171,8 +175,12 @@ class Replica:
         except (NoUserLeft, OSError) as error:
             raise ReplicaFailed(f"the replica's folder cannot be made: {error}") from error
         self._prepared = await prepare(host, self.spec, self._folder)
+        try:
+            self._gpus = await host.gpus.take(self.spec.gpus)
+        except NoGpuLeft as error:
+            raise ReplicaFailed(str(error)) from error
         self._launched = True
-        self._handle = await launch(host, self.spec, self._folder, self._prepared, self._uid)
+        self._handle = await launch(host, self.spec, self._folder, self._prepared, self._uid, self._gpus)
         self._ended = self._wait_for_end()
 
     async def _until_loaded(self) -> None:
@@ -255,7 +263,8 @@ class Replica:
             try:
                 await host.containers.stop(self.spec.id)
             except TimeoutError:
-                log.error("replica_not_killed", replica=str(self.spec.id))  # noqa: TRY400
+                log.error("replica_not_killed", replica=str(self.spec.id), gpus_lost=self._gpus)  # noqa: TRY400
+                self._gpus = ()  # it may still use them
         if self._ended is not None:
             self._ended.cancel()
         if self._folder is not None:
@@ -265,6 +274,7 @@ class Replica:
             host.environments.release(self._prepared, str(self.spec.id))
             self._prepared = None
         host.users.give_back(self._uid)
+        await host.gpus.give_back(self._gpus)
         self._become(state, reason)
 
     def _running(self) -> tuple[asyncio.Task[Exit], Control]:

@@ -18,6 +18,7 @@ from libs.common.hosts import host_id
 from services.worker.door import Door
 from services.worker.environments import BlobDamaged, Environments, LanguageMissing, Prepared
 from services.worker.folders import Folders
+from services.worker.gpus import Gpus
 from services.worker.handles import Handle
 from services.worker.programs import Programs
 from services.worker.python_packages import RequirementsFailed
@@ -54,6 +55,7 @@ class ReplicaHost:
     containers: ContainerManager
     folders: Folders
     users: Users
+    gpus: Gpus
     environments: Environments
     programs: Programs
     registry: RegistryClient
@@ -81,7 +83,12 @@ async def prepare(host: ReplicaHost, spec: ReplicaSpec, folder: ReplicaFolder) -
 
 
 async def launch(
-    host: ReplicaHost, spec: ReplicaSpec, folder: ReplicaFolder, prepared: Prepared, uid: int | None
+    host: ReplicaHost,
+    spec: ReplicaSpec,
+    folder: ReplicaFolder,
+    prepared: Prepared,
+    uid: int | None,
+    gpus: tuple[int, ...],
 ) -> Handle:
     """Start the runner. Raises ReplicaFailed."""
     isolated = spec.network_access is NetworkAccess.ISOLATED
@@ -92,7 +99,7 @@ async def launch(
         )
     environment = await _secrets(host, spec)
     try:
-        container, handle = _laid_out(host, spec, folder, prepared, uid, environment, isolated=isolated)
+        container, handle = _laid_out(host, spec, folder, prepared, uid, gpus, environment, isolated=isolated)
         await host.containers.ensure(container)
     except (OSError, NotStarted, LanguageMissing) as error:
         raise ReplicaFailed(f"the replica could not be started: {error}") from error
@@ -105,6 +112,7 @@ def _laid_out(
     folder: ReplicaFolder,
     prepared: Prepared,
     uid: int | None,
+    gpus: tuple[int, ...],
     environment: dict[str, str],
     *,
     isolated: bool,
@@ -142,12 +150,15 @@ def _laid_out(
         writable=[folder.own],
         uid=uid,
         limits=Limits(spec.memory_mib, host.limits.processes, host.limits.open_files, host.limits.file_mib),
+        cpus=spec.cpus or None,
+        gpus=gpus,
         isolated=isolated,
         listening=listening,
     )
     handle = Handle(
         spec=spec,
         uid=uid,
+        gpus=gpus,
         state=ReplicaState.STARTING,
         since=datetime.now(UTC),
         address=address,

@@ -105,6 +105,11 @@ class Confinement:
         return self.mode == "namespaces"
 
     @property
+    def private_devices(self) -> bool:
+        """A program sees the harmless devices and those that it is given, and no other ones."""
+        return self.mode == "namespaces"
+
+    @property
     def own_users(self) -> bool:
         """Each sandbox runs as a user of its own."""
         return self.mode != "none" and not self.new_users
@@ -123,6 +128,8 @@ class Job:
     environment: Mapping[str, str]
     readable: Sequence[Path] = ()
     writable: Sequence[Path] = ()
+    devices: Mapping[str, Path] = field(default_factory=dict)
+    """Device nodes that the program gets, by the name in /dev, where programs see no others."""
     uid: int | None = None
     """User to run as where each sandbox has one of its own."""
     limits: Limits = field(default_factory=Limits)
@@ -259,6 +266,7 @@ class Sandbox:
             "hidden": self._hidden,
             "readable": [str(path.resolve()) for path in job.readable],
             "writable": [str(path.resolve()) for path in job.writable],
+            "devices": {name: str(path.resolve()) for name, path in job.devices.items()},
             "shm_mib": SHM_MIB,
             "tied_to": os.getpid() if tied else None,
             "isolated": job.isolated,

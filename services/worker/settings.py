@@ -39,6 +39,11 @@ class WorkerSettings(ServiceSettings):
     """Processors to offer."""
     memory_mib: int = Field(default_factory=machine_memory_mib, gt=0)
     """Memory to offer to replicas."""
+    gpus: str | None = Field(default=None, pattern=r"^([0-9]+(,[0-9]+)*)?$")
+    """GPUs to offer, such as `0,1`; empty for none. Default: all that have a device node `nvidiaN`. Only a runtime or
+    sandbox that gives replicas a /dev of their own hides GPUs from those that have none."""
+    gpu_devices: Path = Path("/dev")
+    """Where their device nodes are."""
     start_concurrency: int = Field(default=2, ge=1)
     """Replicas that are prepared and loaded at the same time; further ones wait their turn."""
     build_concurrency: int = Field(default=1, ge=0)
@@ -86,6 +91,11 @@ class WorkerSettings(ServiceSettings):
     archive of an OCI layout. Default: `python:3.N-slim`."""
     image_python: PurePosixPath | None = None
     """The Python in it. Default: `/usr/local/bin/python3.N`."""
+    image_plain_http: tuple[str, ...] = ()
+    """Container registries that are spoken to without TLS, as HOST or HOST:PORT."""
+    make_images: bool = True
+    """Make container images when the platform needs them, one at a time, and push them. False leaves that to other
+    workers."""
 
     runtime: RuntimeChoice = "process"
     """How replicas run: as processes in the sandbox, or as containers of a Docker engine. Builds always run in the
@@ -104,9 +114,7 @@ class WorkerSettings(ServiceSettings):
     runtime_network: str = Field(default="bridge", min_length=1)
     """Network of containers that are not isolated: `bridge`, `host`, or the name of another one of the engine."""
     runtime_cpus: float | None = Field(default=None, gt=0)
-    """Processors that one container may use. Default: all."""
-    runtime_gpus: str = Field(default="", pattern=r"^[A-Za-z0-9_.:/, -]*$")
-    """GPUs that every container gets: `all`, a number, or ids separated by commas. The worker's label `gpus`."""
+    """Processors that one container may use, where its algorithm's settings do not say. Default: all."""
 
     cache_mib: int = Field(default=20_480, ge=1)
     """Disk for unpacked sources and environments; the least recently used ones go first."""

@@ -27,6 +27,7 @@ from services.worker.settings import WorkerSettings
 from services.worker.toolchain import Toolchain
 from services.worker.users import Users
 from tests.service.worker.calling import call
+from tests.service.worker.devices import gpu_nodes
 from tests.service.worker.places import passable_folder
 from tests.support.docker import Docker
 from tests.support.eventually import eventually
@@ -43,6 +44,9 @@ def apply(input):
             return "reached"
         except OSError:
             return "not reached"
+    if input == "gpus":
+        told = [os.environ[name] for name in ("NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")]
+        return [*told, sorted(name for name in os.listdir("/dev") if name.startswith("nvidia"))]
     if input == "write":
         open("/tmp/own", "w").write("x")
         for path in ("/etc/other", __file__):
@@ -172,7 +176,8 @@ async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
         docker: dict[str, Any] = {}
         if engine is not None:
             docker = {"docker_host": engine.host, "runtime_image": image, "runtime_network": "host"}
-        settings = WorkerSettings(data_dir=root, runtime=request.param, **docker)
+        devices = gpu_nodes(root / "dev", 2)
+        settings = WorkerSettings(data_dir=root, runtime=request.param, gpu_devices=devices, **docker)
         folders = Folders(root)
         tools = await toolchain.find(settings)
         box = await sandbox.detect(
@@ -297,6 +302,22 @@ async def test_an_isolated_container_has_no_network(node: Node) -> None:
             answers[isolated] = await call(await node.until_ready(manager, container.replica), "reach")
             assert manager.shares_network(isolated=isolated) is not isolated
     assert answers == {False: "reached", True: "not reached"}
+
+
+async def test_a_container_sees_the_gpus_that_it_has_and_no_other_ones(node: Node) -> None:
+    manager = await node.manager()
+    without = node.container(manager, environment={"NVIDIA_VISIBLE_DEVICES": "all"})
+    await manager.ensure(without)
+    report = await node.until_ready(manager, without.replica)
+    assert await call(report, "gpus") == ["void", "", []]
+    with_one = node.container(manager, gpus=[1])
+    if node.engine is None:
+        await manager.ensure(with_one)
+        report = await node.until_ready(manager, with_one.replica)
+        assert await call(report, "gpus") == ["1", "0", ["nvidia-uvm", "nvidia1", "nvidiactl"]]
+    else:  # there is no GPU here that an engine could give
+        with pytest.raises(NotStarted, match=r"device driver .*\[\[gpu\]\]"):
+            await manager.ensure(with_one)
 
 
 async def test_what_cannot_be_started_says_why(node: Node) -> None:

@@ -45,6 +45,10 @@ class Scaling(Wire):
     """Calls that one replica runs at once."""
     memory_mib: int = Field(default=2048, ge=64, le=1_048_576)
     """Memory that one replica may use, in MiB."""
+    cpus: float = Field(default=0.0, ge=0, le=1024)
+    """Processors that are kept for one replica where it runs; 0 keeps none."""
+    gpus: int = Field(default=0, ge=0, le=64)
+    """GPUs that one replica has for itself."""
 
 
 class Artifact(Wire):

@@ -11,6 +11,11 @@ BUILD_QUEUE = "build"
 DEPLOY_QUEUE = "deployer"
 
 
+def image_queue(platform: str) -> str:
+    """The queue of workers that make images for a platform, such as `linux/amd64`."""
+    return f"image.{platform.replace('/', '-')}"
+
+
 def worker_queue(worker_id: str) -> str:
     """The queue of one worker."""
     return f"worker.{worker_id}"
@@ -23,6 +28,24 @@ class BuildRequested(Message):
     version: ClassVar[int] = 1
 
     build_id: UUID
+
+
+class ImageRequested(Message):
+    """An image waits to be made. To `image_queue(platform)`, from the registry."""
+
+    kind: ClassVar[str] = "image.requested"
+    version: ClassVar[int] = 1
+
+    image_id: UUID
+
+
+class ImagePushRequested(Message):
+    """An image waits to be pushed. To `image_queue(platform)`, from the registry."""
+
+    kind: ClassVar[str] = "image_push.requested"
+    version: ClassVar[int] = 1
+
+    push_id: UUID
 
 
 class OrdersChanged(Message):

@@ -54,6 +54,8 @@ class ReplicaSpec(Wire):
     pipeline_enabled: bool = True
     concurrency: int = 1
     memory_mib: int = 2048
+    cpus: float = 0.0
+    gpus: int = 0
     secrets_version: int = 0
     load_timeout_seconds: float = 300.0
     must_load: bool = False
@@ -104,6 +106,7 @@ class ReplicaLog(Wire):
 class Capacity(Wire):
     cpus: float = Field(gt=0)
     memory_mib: int = Field(gt=0)
+    gpus: int = Field(default=0, ge=0)
     replicas: int = Field(default=64, ge=0)
     """Most replicas at once."""
 

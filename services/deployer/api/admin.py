@@ -38,6 +38,7 @@ from services.deployer.api.documents import (
 from services.deployer.catalog import Catalog
 from services.deployer.loops import Reconciler
 from services.deployer.models import Deployment
+from services.deployer.view import Room
 
 routes = router(admin_only, prefix="/admin/v1")
 
@@ -50,7 +51,7 @@ async def list_workers(session: Session, limit: Limit = 100, cursor: Cursor = No
     page = await listings.workers(session, limit=limit, cursor=cursor)
     usage = await listings.worker_usage(session, [row.id for row in page.rows])
     now = db.now()
-    items = [worker_document(row, usage.get(row.id, (0, 0)), now) for row in page.rows]
+    items = [worker_document(row, usage.get(row.id, Room()), now) for row in page.rows]
     return Listing(items=items, cursor=page.cursor)
 
 
@@ -58,7 +59,7 @@ async def list_workers(session: Session, limit: Limit = 100, cursor: Cursor = No
 async def show_worker(worker_id: str, session: Session) -> WorkerDocument:
     row = await workers.find(session, worker_id)
     usage = await listings.worker_usage(session, [row.id])
-    return worker_document(row, usage.get(row.id, (0, 0)), db.now())
+    return worker_document(row, usage.get(row.id, Room()), db.now())
 
 
 @routes.post("/workers/{worker_id}/drain")
@@ -189,7 +190,7 @@ async def _set_draining(
         after_commit(session, reconciler.loop.wake)
         after_commit(session, lambda: bus.announce(AUDIT_TOPIC, act))
     usage = await listings.worker_usage(session, [row.id])
-    return worker_document(row, usage.get(row.id, (0, 0)), db.now())
+    return worker_document(row, usage.get(row.id, Room()), db.now())
 
 
 def _orders(request: Request) -> FeedFollower:

@@ -24,6 +24,7 @@ from services.deployer.models import (
     Worker,
 )
 from services.deployer.states import LIVE
+from services.deployer.view import Room
 
 D = TypeVar("D", bound=BaseModel)
 
@@ -37,13 +38,18 @@ class Listing(BaseModel, Generic[D]):
 
 
 class Usage(BaseModel):
+    """What the replicas of a worker keep of it."""
+
     replicas: int
     memory_mib: int
+    cpus: float
+    gpus: int
 
 
 class CapacityDocument(BaseModel):
     cpus: float
     memory_mib: int
+    gpus: int
     replicas: int
 
 
@@ -85,6 +91,8 @@ class ReplicaDocument(BaseModel):
     created_at: datetime
     ready_at: datetime | None
     memory_mib: int
+    cpus: float
+    gpus: int
     secrets_version: int
     address: ReplicaAddress | None
 
@@ -166,7 +174,7 @@ class EventDocument(BaseModel):
     message: str
 
 
-def worker_document(row: Worker, used: tuple[int, int], now: datetime) -> WorkerDocument:
+def worker_document(row: Worker, used: Room, now: datetime) -> WorkerDocument:
     state: Literal["ready", "draining", "lost"] = "draining" if row.draining else "ready"
     return WorkerDocument(
         id=row.id,
@@ -177,8 +185,8 @@ def worker_document(row: Worker, used: tuple[int, int], now: datetime) -> Worker
         draining=row.draining,
         labels=row.labels,
         languages=row.languages,
-        capacity=CapacityDocument(cpus=row.cpus, memory_mib=row.memory_mib, replicas=row.slots),
-        used=Usage(replicas=used[0], memory_mib=used[1]),
+        capacity=CapacityDocument(cpus=row.cpus, memory_mib=row.memory_mib, gpus=row.gpus, replicas=row.slots),
+        used=Usage(replicas=used.slots, memory_mib=used.memory_mib, cpus=used.millicpus / 1000, gpus=used.gpus),
         lease_until=row.lease_until,
         joined_at=row.joined_at,
     )
@@ -201,6 +209,8 @@ def replica_document(row: Replica) -> ReplicaDocument:
         created_at=row.created_at,
         ready_at=row.ready_at,
         memory_mib=row.memory_mib,
+        cpus=row.cpus,
+        gpus=row.gpus,
         secrets_version=row.secrets_version,
         address=ReplicaAddress.model_validate(row.address) if row.address is not None else None,
     )

@@ -19,17 +19,17 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import ClientDisconnect
 
-from libs.common import logs, web
+from libs.common import logs, ranges, web
 from libs.common.auth import public
 from libs.common.blobs import BlobMissing, StoreFailed
 from libs.common.openapi import also, answers, reads_json
-from libs.common.problems import Invalid, NotFound, Problem, Unavailable
+from libs.common.problems import Invalid, NotFound, Problem, RangeNotSatisfiable, Unavailable
 from services.gateway.bodies import arriving
-from services.gateway.data import acl, collections, files, listing, paths, ranges
+from services.gateway.data import acl, collections, files, listing, paths
 from services.gateway.data.asked import Asked
 from services.gateway.data.media import answer_type
-from services.gateway.gateway import Gateway
 from services.gateway.models import File
+from services.gateway.platform import Platform
 
 log = logs.get(__name__)
 
@@ -52,16 +52,12 @@ class MethodNotAllowed(Problem):
     status, title, code = 405, "Method not allowed", 6001
 
 
-class RangeNotSatisfiable(Problem):
-    status, title, code = 416, "Range not satisfiable", 6001
+def _platform(request: Request) -> Platform:
+    platform: Platform = request.app.state.gateway.source
+    return platform
 
 
-def _gateway(request: Request) -> Gateway:
-    gateway: Gateway = request.app.state.gateway
-    return gateway
-
-
-Here = Annotated[Gateway, Depends(_gateway)]
+Here = Annotated[Platform, Depends(_platform)]
 
 
 async def _asked(request: Request, here: Here) -> Asked:
@@ -97,7 +93,7 @@ def _after_prefix(request: Request) -> str:
 
 
 @asynccontextmanager
-async def _transaction(here: Gateway) -> AsyncIterator[AsyncSession]:
+async def _transaction(here: Platform) -> AsyncIterator[AsyncSession]:
     stores = await here.data.stores()
     async with stores.database.transaction() as session:
         yield session
@@ -193,7 +189,7 @@ async def hosted(request: Request, here: Here) -> Response:
     return _json({"result": result}, "directory")
 
 
-async def _read_file(request: Request, here: Gateway, asked: Asked) -> Response:
+async def _read_file(request: Request, here: Platform, asked: Asked) -> Response:
     stores = await here.data.stores()
     async with stores.database.transaction() as session:
         file = await files.find(session, asked)

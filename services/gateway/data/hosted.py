@@ -36,9 +36,8 @@ class Stores:
 
 
 class HostedData:
-    def __init__(self, settings: GatewaySettings, calls: Calls) -> None:
+    def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
-        self._calls = calls
         self._stores: Stores | None = None
         self._opened = asyncio.Event()
         self._why = "this gateway has not joined the platform yet"
@@ -54,8 +53,12 @@ class HostedData:
         assert self._stores is not None  # noqa: S101 - that is what the event says
         return self._stores
 
-    async def run(self, entry: Entry) -> None:
-        """Open what fakts names, and remove what is over. Runs until cancelled."""
+    async def run(self, entry: Entry, calls: Calls) -> None:
+        """Open what fakts names, and remove what is over. Runs until cancelled.
+
+        Args:
+            calls: those of this gateway.
+        """
         await entry.inside.wait()
         configuration = entry.member.configuration
         if configuration.database_url is None:
@@ -69,7 +72,7 @@ class HostedData:
             await self._migrate(database)
             self._stores = Stores(database, objects)
             self._opened.set()
-            await Expiry(database, objects, self._calls).loop.run()
+            await Expiry(database, objects, calls).loop.run()
         finally:
             await database.close()
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import tempfile
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from libs.common import web
 from libs.common.auth import Caller, service_only
-from libs.common.blobs import BlobMissing
+from libs.common.blobs import BlobCorrupt, BlobMissing, StoreFailed
 from libs.common.contracts.builds import BuildLog, BuildResult, BuildSpec
 from libs.common.contracts.catalog import CATALOG_FEED
 from libs.common.contracts.feeds import FeedPage
@@ -23,7 +19,7 @@ from libs.common.contracts.identity import Principal
 from libs.common.contracts.launches import LAUNCHES_FEED
 from libs.common.db import Session
 from libs.common.openapi import answers
-from libs.common.problems import Forbidden, Invalid, NotFound
+from libs.common.problems import Forbidden, Invalid, NotFound, Unavailable
 from services.registry.api.requests import Parts
 from services.registry.settings import MIB
 
@@ -53,20 +49,20 @@ async def get_launches(
 
 @routes.post(f"{BUILD}/claim")
 async def claim_build(build_id: UUID, asked: ClaimRequest, who: Caller, parts: Parts, session: Session) -> BuildSpec:
-    _check_worker(who)
+    check_worker(who)
     return await parts.builds.claim(session, build_id, asked.worker)
 
 
 @routes.post(f"{BUILD}/log", status_code=204)
 async def write_build_log(build_id: UUID, sent: BuildLog, who: Caller, parts: Parts, session: Session) -> Response:
-    _check_worker(who)
+    check_worker(who)
     await parts.builds.write_log(session, build_id, sent)
     return Response(status_code=204)
 
 
 @routes.post(f"{BUILD}/result", status_code=204)
 async def finish_build(build_id: UUID, result: BuildResult, who: Caller, parts: Parts, session: Session) -> Response:
-    _check_worker(who)
+    check_worker(who)
     await parts.builds.finish(session, build_id, result)
     return Response(status_code=204)
 
@@ -76,7 +72,7 @@ async def get_environment(
     revision_id: UUID, who: Caller, parts: Parts, session: Session, response: Response
 ) -> dict[str, Any]:
     """The secrets of a revision's algorithm, for workers only."""
-    _check_worker(who)
+    check_worker(who)
     response.headers["cache-control"] = "no-store"
     version, variables = await parts.secrets.environment(session, revision_id)
     return {"secrets_version": version, "variables": variables}
@@ -92,25 +88,28 @@ async def read_blob(digest: str, parts: Parts) -> Response:
     return StreamingResponse(parts.blobs.stream(digest), headers=headers, media_type="application/octet-stream")
 
 
+@routes.head(BLOB)
+async def has_blob(digest: str, parts: Parts) -> Response:
+    try:
+        return Response(headers={"content-length": str(await parts.blobs.size(digest))})
+    except BlobMissing as error:
+        raise NotFound(str(error)) from None
+
+
 @routes.put(BLOB, status_code=204)
 async def write_blob(request: Request, digest: str, who: Caller, parts: Parts) -> Response:
     """Keep a blob; its bytes must have the digest."""
-    _check_worker(who)
-    with tempfile.TemporaryDirectory(prefix="constellation-blob-") as folder:
-        target, seen = Path(folder, "blob"), hashlib.sha256()
-        file = await asyncio.to_thread(target.open, "wb")
-        try:
-            async for chunk in web.body_chunks(request, limit=parts.settings.blob_limit_mib * MIB):
-                seen.update(chunk)
-                await asyncio.to_thread(file.write, chunk)
-        finally:
-            file.close()
-        if seen.hexdigest() != digest:
-            raise Invalid(f"the bytes have the digest {seen.hexdigest()}, not {digest}")
-        await parts.blobs.put_file(target)
+    check_worker(who)
+    try:
+        await parts.blobs.put_stream(digest, web.body_chunks(request, limit=parts.settings.blob_limit_mib * MIB))
+    except BlobCorrupt as error:
+        raise Invalid(str(error)) from None
+    except StoreFailed as error:
+        raise Unavailable(str(error)) from error
     return Response(status_code=204)
 
 
-def _check_worker(who: Principal) -> None:
+def check_worker(who: Principal) -> None:
+    """Raises Forbidden for other services."""
     if who.name != "worker":
         raise Forbidden("this route is for workers")

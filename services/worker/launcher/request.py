@@ -45,6 +45,8 @@ if TYPE_CHECKING:
         """Shown empty, except for what the other lists name below them."""
         readable: list[str]
         writable: list[str]
+        devices: dict[str, str]
+        """Device nodes besides the harmless ones, by the name in /dev."""
         shm_mib: int
         """Size of /dev/shm."""
         tied_to: int | None

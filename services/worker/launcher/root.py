@@ -33,7 +33,7 @@ def enter(request: Request) -> None:
         _show(root, path, read_only=True)
     for path in request["writable"]:
         _show(root, path, read_only=False)
-    _make_devices(f"{root}/dev", request["shm_mib"])
+    _make_devices(f"{root}/dev", request["devices"], request["shm_mib"])
     os.makedirs(f"{root}/run", exist_ok=True)
     os.mkdir(f"{root}/proc")
     namespaces.mount_proc(f"{root}/proc")
@@ -62,12 +62,12 @@ def _show(root: str, source: str, *, read_only: bool, at: str | None = None) -> 
         namespaces.make_read_only(target)
 
 
-def _make_devices(devices: str, shm_mib: int) -> None:
+def _make_devices(devices: str, further: dict[str, str], shm_mib: int) -> None:
     os.makedirs(devices, exist_ok=True)
     namespaces.mount_tmpfs(devices, mode=0o755, size_mib=1)
-    for name in _DEVICES:
+    for name, node in {**{name: f"/dev/{name}" for name in _DEVICES}, **further}.items():
         _make_empty(f"{devices}/{name}")
-        namespaces.bind(f"/dev/{name}", f"{devices}/{name}")
+        namespaces.bind(node, f"{devices}/{name}")
     for name, target in _DEVICE_LINKS.items():
         os.symlink(target, f"{devices}/{name}")
     os.mkdir(f"{devices}/shm")

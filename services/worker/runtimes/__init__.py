@@ -27,7 +27,7 @@ async def opened(
 
         manager = await docker.connect(settings, folders.worker_id(), tools)
     else:
-        manager = ProcessManager(sandbox, folders.run, mark=folders.mark())
+        manager = ProcessManager(sandbox, folders.run, mark=folders.mark(), devices=settings.gpu_devices)
     try:
         yield manager
     finally:

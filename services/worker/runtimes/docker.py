@@ -22,6 +22,7 @@ from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
 
 from libs.common import logs
+from services.worker import gpus
 from services.worker.runtimes.protocol import Container, Exit, Inspection, NotStarted, RuntimeUnavailable
 from services.worker.sandbox import SHM_MIB, base_environment
 from services.worker.settings import WorkerSettings
@@ -59,7 +60,6 @@ class Options:
     tools: Sequence[Path] = ()
     """Programs of this machine that every container sees."""
     cpus: float | None = None
-    gpus: str = ""
 
 
 class DockerManager:
@@ -237,7 +237,6 @@ async def connect(settings: WorkerSettings, worker_id: str, tools: Toolchain) ->
         user=user,
         tools=tools.portable if settings.runtime_mounts_tools else (),
         cpus=settings.runtime_cpus,
-        gpus=settings.runtime_gpus,
     )
     password = settings.runtime_registry_password.get_secret_value()
     auth = {"username": settings.runtime_registry_username, "password": password} if password else None
@@ -266,6 +265,8 @@ def configuration(container: Container, options: Options) -> dict[str, Any]:
         "nofile": limits.open_files,
         "fsize": None if limits.file_mib is None else limits.file_mib << 20,
     }
+    gpu_variables = gpus.variables(container.gpus, others_hidden=True)
+    environment = {**base_environment(_TMP), **container.environment, **gpu_variables}
     network = "none" if container.isolated else options.network
     ports: dict[str, list[dict[str, str]]] = {}
     if container.listening is not None and network not in ("none", "host"):
@@ -277,7 +278,7 @@ def configuration(container: Container, options: Options) -> dict[str, Any]:
         "Cmd": list(container.command[1:]),
         "WorkingDir": str(container.cwd),
         "User": user,
-        "Env": [f"{name}={value}" for name, value in {**base_environment(_TMP), **container.environment}.items()],
+        "Env": [f"{name}={value}" for name, value in environment.items()],
         "Labels": {WORKER_LABEL: options.worker_id, REPLICA_LABEL: str(container.replica)},
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGTERM",
@@ -296,27 +297,22 @@ def configuration(container: Container, options: Options) -> dict[str, Any]:
             "RestartPolicy": {"Name": "no"},
             "Memory": memory or 0,
             "MemorySwap": memory or 0,
-            "NanoCpus": round((options.cpus or 0) * 1e9),
+            "NanoCpus": round((container.cpus or options.cpus or 0) * 1e9),
             "PidsLimit": limits.processes,
             "Ulimits": [
                 {"Name": name, "Soft": value, "Hard": value} for name, value in ulimits.items() if value is not None
             ],
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
-            "DeviceRequests": device_requests(options.gpus),
+            "DeviceRequests": device_requests(container.gpus),
         },
     }
 
 
-def device_requests(gpus: str) -> list[dict[str, Any]]:
-    """The engine's words for GPUs: `all`, a number of them, or their ids separated by commas; empty for none."""
+def device_requests(gpus: Sequence[int]) -> list[dict[str, Any]]:
+    """The engine's words for these GPUs (`docker run --gpus`)."""
     if not gpus:
         return []
-    request: dict[str, Any] = {"Driver": "", "Capabilities": [["gpu"]]}
-    if gpus == "all":
-        return [{**request, "Count": -1}]
-    if gpus.isdigit():
-        return [{**request, "Count": int(gpus)}]
-    return [{**request, "DeviceIDs": [one.strip() for one in gpus.split(",")]}]
+    return [{"Driver": "", "Capabilities": [["gpu"]], "DeviceIDs": [str(index) for index in gpus]}]
 
 
 def exit_of(shown: Mapping[str, Any] | None) -> Exit:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from libs.common.contracts.identity import Wire
 from libs.common.hosts import host_id
+from services.worker import gpus
 from services.worker.files import tail, write_private
 from services.worker.processes import Process, ProcessGone, marked
 from services.worker.runtimes.protocol import Container, Exit, Inspection, NotStarted
@@ -59,11 +60,12 @@ class ProcessManager:
 
     kind = "process"
 
-    def __init__(self, sandbox: Sandbox, run: Path, *, mark: str) -> None:
+    def __init__(self, sandbox: Sandbox, run: Path, *, mark: str, devices: Path = Path("/dev")) -> None:
         """
         Args:
             run: where the folders of replicas are.
             mark: begins the name of every sandbox of this worker.
+            devices: where the device nodes of GPUs are.
         """
         self.own_users = sandbox.confinement.own_users
         self.private_tmp = sandbox.confinement.private_tmp
@@ -73,6 +75,7 @@ class ProcessManager:
         self._sandbox = sandbox
         self._run = run
         self._mark = mark
+        self._devices = devices
         self._known: dict[UUID, _Known] = {}
 
     def inner_host(self, host: str, *, isolated: bool) -> str:
@@ -84,16 +87,18 @@ class ProcessManager:
     async def ensure(self, container: Container) -> None:
         if container.replica in self._known:
             return
+        variables = gpus.variables(container.gpus, others_hidden=self._sandbox.confinement.private_devices)
         job = Job(
             name=self._name(container.replica),
             command=container.command,
             cwd=container.cwd,
             folder=container.folder,
-            environment=container.environment,
+            environment={**container.environment, **variables},
             readable=container.readable,
             writable=container.writable,
             uid=container.uid,
             limits=container.limits,
+            devices=gpus.nodes(self._devices, container.gpus),
             isolated=container.isolated,
             entrance=container.listening if container.isolated else None,
         )

@@ -39,6 +39,10 @@ class Container:
     uid: int | None = None
     """User to run as, of a worker that has users to give."""
     limits: Limits = field(default_factory=Limits)
+    cpus: float | None = None
+    """Processors that it may use, where a manager can hold it to that; None for as many as others may."""
+    gpus: Sequence[int] = ()
+    """The machine's GPUs that it sees, and no other ones."""
     isolated: bool = False
     """No network but its own loopback."""
     listening: tuple[str, int] | None = None

@@ -202,6 +202,37 @@ async def test_labels_say_where(world: World) -> None:
     assert len(there.replicas) == 2
 
 
+async def test_two_regions_at_once_and_none_takes_what_belongs_to_the_other(world: World) -> None:
+    """The same algorithm here and there, one label apart; also when one side has lost its last worker."""
+    algorithm = entry(gpus=1)
+    world.deployer.learn(algorithm)
+    sides = {name: world.add_worker(name, gpus=4) for name in ("site", "cloud")}
+    for name, worker in sides.items():
+        worker.labels = {"region": name}
+    await world.step()
+    launches = {name: Launcher(world) for name in sides}
+    for name, launch in launches.items():
+        launch.order(1, (VANITY, algorithm, 0, 2), labels={"region": name})
+    await world.settle()
+    for name, launch in launches.items():
+        status = await launch.status()
+        assert (status.state, status.ready) == (LaunchState.DEPLOYED, 2)
+        rows = [row for row in await world.deployer.replicas() if row.worker_id == name]
+        assert {row.deployment_id for row in rows} == {entry_id(launch.id, VANITY)}
+    lost = sides["site"]
+    await world.settle(30, silent=[lost])
+    status = await launches["site"].status()
+    assert (status.ready, status.entries[0].reason) == (0, "no worker runs python3 with the labels region=site")
+    assert len(sides["cloud"].replicas) == 2
+    another = world.add_worker("another", gpus=1)
+    another.labels = {"region": "site"}
+    await world.settle(silent=[lost])
+    status = await launches["site"].status()
+    assert (status.ready, status.entries[0].reason) == (1, "no worker has 1 GPU free")
+    await world.settle()
+    assert (await launches["site"].status()).ready == 2
+
+
 async def test_a_killed_replica_and_a_lost_worker_are_made_up_for(world: World) -> None:
     algorithm = entry()
     world.deployer.learn(algorithm)

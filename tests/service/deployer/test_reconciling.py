@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from libs.common.contracts.jobs import OrdersChanged, worker_queue
 from libs.common.contracts.replicas import ReplicaState
+from services.deployer import listings
+from services.deployer.view import Room
 from tests.service.deployer.world import World, entry
 from tests.support.eventually import eventually
 
@@ -260,6 +262,27 @@ async def test_no_room_is_told_after_a_grace_and_forgotten_when_there_is_some(wo
     assert "pending: no worker is large enough: a replica needs 600 MiB of memory" in (
         await world.deployer.events(revision)
     )
+
+
+async def test_gpus_are_counted_and_those_that_are_lacking_are_told_of(world: World) -> None:
+    training, echo = entry(gpus=2, cpus=0.5), entry()
+    revision = training.revisions[0].id
+    world.deployer.learn(training, echo)
+    without, with_gpus = world.add_worker("without"), world.add_worker("with", gpus=3)
+    world.calls = {revision: 2, echo.revisions[0].id: 2}
+    await world.settle(4)
+    assert without.serving() == [echo.revisions[0].id]
+    assert sorted(with_gpus.serving(), key=str) == sorted([revision, echo.revisions[0].id], key=str)
+    (spec,) = [one.spec for one in with_gpus.replicas.values() if one.spec.revision_id == revision]
+    assert (spec.gpus, spec.cpus) == (2, 0.5)
+    assert "pending: no worker has 2 GPUs free" in await world.deployer.events(revision)
+    async with world.deployer.database.transaction() as session:
+        used = await listings.worker_usage(session, ["with", "without"])
+    assert used["with"] == Room(slots=2, memory_mib=200, millicpus=500, gpus=2)
+    assert used["without"] == Room(slots=1, memory_mib=100)
+    with_gpus.gpus = 4
+    await world.settle(4)
+    assert with_gpus.serving().count(revision) == 2
 
 
 async def test_a_new_worker_is_used_at_once_by_those_that_wait_for_room(world: World) -> None:

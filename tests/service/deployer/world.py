@@ -124,12 +124,13 @@ class Local:
 class ScriptedWorker:
     """A node's agent. `breaks` holds revisions whose replicas fail to start there."""
 
-    def __init__(self, clock: Clock, name: str, *, memory_mib: int = 1000, slots: int = 10) -> None:
+    def __init__(self, clock: Clock, name: str, *, memory_mib: int = 1000, slots: int = 10, gpus: int = 0) -> None:
         self.id = name
         self.labels: dict[str, str] = {}
         self.languages: tuple[Language, ...] = (Language.PYTHON,)
         self.memory_mib = memory_mib
         self.slots = slots
+        self.gpus = gpus
         self.replicas: dict[UUID, Local] = {}
         self.breaks: dict[UUID, str] = {}
         self.slow = False
@@ -163,7 +164,7 @@ class ScriptedWorker:
             version="1",
             labels=self.labels,
             languages=self.languages,
-            capacity=Capacity(cpus=4, memory_mib=self.memory_mib, replicas=self.slots),
+            capacity=Capacity(cpus=4, memory_mib=self.memory_mib, gpus=self.gpus, replicas=self.slots),
             run=self.run,
             sequence=self.sequence,
             replicas=tuple(

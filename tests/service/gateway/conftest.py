@@ -17,6 +17,7 @@ from libs.common.bus import MemoryBus
 from libs.common.contracts.catalog import CatalogEntry
 from services.gateway.app import create_app
 from services.gateway.gateway import Gateway
+from services.gateway.platform import Platform as Source
 from services.gateway.protocol import http_protocol
 from services.gateway.settings import GatewaySettings
 from tests.service.gateway.client import Client, Reply
@@ -57,6 +58,12 @@ class Platform:
         self.key = fakts.add_key("joe")
         self.echo = registry.publish(entry("joe", "echo"))
 
+    @property
+    def source(self) -> Source:
+        source = self.gateway.source
+        assert isinstance(source, Source)
+        return source
+
     def settings(self, **members: Any) -> GatewaySettings:
         common: dict[str, Any] = {
             "fakts_url": self.fakts.url,
@@ -92,7 +99,7 @@ class Platform:
         double = await self.replica(*args, **members)
         self.route(double, algorithm=algorithm)
         if self.url:
-            await eventually(lambda: str(double.id) in str(self.gateway.routes.entries))
+            await eventually(lambda: str(double.id) in str(self.source.routes.entries))
         return double
 
     def route(

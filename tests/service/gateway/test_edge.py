@@ -234,7 +234,7 @@ async def test_unknown_paths_are_404_in_the_words_of_their_family(edge: Platform
 async def test_a_service_that_is_not_there_is_503(platform: Platform) -> None:
     platform.fakts.offer("registry")
     platform.fakts.offer("deployer", "http://127.0.0.1:1")
-    await platform.gateway.entry.member.offer()
+    await platform.source.entry.member.offer()
     for path in ("/v1/algorithms/joe/echo", "/admin/v1/workers"):
         reply = await platform.request("GET", path)
         assert (reply.status, "retry-after" in reply.headers) == (503, True), path
@@ -243,7 +243,7 @@ async def test_a_service_that_is_not_there_is_503(platform: Platform) -> None:
 
 async def test_an_instance_that_is_gone_is_passed_over(edge: Platform, upstream: Upstream) -> None:
     edge.fakts.offer("registry", "http://127.0.0.1:1", upstream.url)
-    await edge.gateway.entry.member.offer()
+    await edge.source.entry.member.offer()
     for _ in range(4):
         assert (await edge.request("POST", "/v1/algorithms")).status == 201
 

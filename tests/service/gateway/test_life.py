@@ -42,7 +42,7 @@ async def test_calls_go_on_when_all_else_is_down_and_after_a_restart(tmp_path: P
             signed_in = platform.fakts.user_token("joe")
             assert (await platform.call(body="before", key=f"Bearer {signed_in}")).result == "before"
             assert (await platform.call(body="before")).result == "before"
-            await eventually(lambda: platform.gateway.routes.entries)
+            await eventually(lambda: platform.source.routes.entries)
         async with platform.serving():
             assert (await platform.call(body="after")).result == "after"
             assert (await platform.call(body="after", key=f"Bearer {signed_in}")).result == "after"
@@ -65,9 +65,9 @@ async def test_a_gateway_that_started_alone_joins_when_it_can(surroundings: Plat
     surroundings.fakts.join_token = "changed meanwhile"
     async with surroundings.serving(join_token=token):
         assert (await surroundings.call()).status == 200
-        await eventually(lambda: surroundings.gateway.entry.refused)
+        await eventually(lambda: surroundings.source.entry.refused)
         surroundings.fakts.join_token = token
-        await eventually(surroundings.gateway.entry.inside.is_set)
+        await eventually(surroundings.source.entry.inside.is_set)
         assert (await surroundings.request("GET", "/readyz")).status == 200
 
 

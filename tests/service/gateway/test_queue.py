@@ -277,9 +277,7 @@ async def test_a_replica_that_is_taken_away_finishes_its_call_and_gets_no_other(
     await eventually(lambda: old.running == 1)
     new = await platform.replica()
     platform.route(new)
-    await eventually(
-        lambda: len(platform.gateway.routes.entries[str(platform.echo.revisions[0].id)]["replicas"]) == 1
-    )
+    await eventually(lambda: len(platform.source.routes.entries[str(platform.echo.revisions[0].id)]["replicas"]) == 1)
     assert (await platform.call(body="new")).result == "new"
     held.release()
     assert (await running).result == "old"
@@ -338,7 +336,7 @@ async def test_a_new_version_does_not_wait_behind_the_old_one(platform: Platform
     newer = platform.echo.model_copy(update={"revisions": (*platform.echo.revisions, revision("0.2.0"))})
     platform.registry.publish(newer)
     replica = await platform.routed(algorithm=newer)
-    await eventually(lambda: platform.gateway.catalog.version == 2)
+    await eventually(lambda: platform.source.catalog.version == 2)
     assert (await platform.call("joe/echo", "new")).result == "new"
     assert len(replica.calls) == 1
     held.release()

@@ -59,7 +59,7 @@ class Runners:
         revision = self._platform.echo.revisions[0].id
         self._platform.deployer.route(revision, *replicas)
         named = str(replicas[-1].id)
-        await eventually(lambda: named in str(self._platform.gateway.routes.entries))
+        await eventually(lambda: named in str(self._platform.source.routes.entries))
 
 
 @pytest.fixture

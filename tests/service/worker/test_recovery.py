@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -17,6 +18,7 @@ from libs.common.contracts.replicas import ReplicaState
 from services.worker import processes, sandbox
 from services.worker.folders import AlreadyRunning, Folders
 from tests.service.worker.calling import call
+from tests.service.worker.devices import gpu_nodes
 from tests.service.worker.platform_double import Platform
 from tests.service.worker.test_replicas import ALGORITHM, artifact_of
 from tests.support.eventually import eventually
@@ -95,6 +97,39 @@ async def test_a_worker_that_was_killed_adopts_its_replicas(confinement: str, tm
             platform.drain(replica)
             await platform.until(replica, STOPPED)
             assert not sandboxed(tmp_path)
+            second.terminate()
+            await second.wait()
+
+
+GPUS = ALGORITHM.replace(
+    'return ["seen", input]', "import os; return [os.environ['NVIDIA_VISIBLE_DEVICES'], *sorted(os.listdir('/dev'))]"
+)
+
+
+async def test_a_gpu_is_one_replicas_over_a_restart_of_the_worker(tmp_path: Path) -> None:
+    variables = {"CONSTELLATION_GPU_DEVICES": str(gpu_nodes(tmp_path / "dev", 2))}
+    async with Platform() as platform:
+        artifact = artifact_of(platform, GPUS)
+
+        async def sees(replica: UUID) -> list[str]:
+            seen: list[str] = await call(await platform.until(replica, READY), {})
+            return [name for name in seen if name.startswith("nvidia") or name == seen[0]]
+
+        async with worker_process(platform, tmp_path, **variables) as first:
+            one = platform.order(artifact, name="any", gpus=1)
+            none = platform.order(artifact, name="any")
+            assert await sees(one) == ["0", "nvidia-uvm", "nvidia0", "nvidiactl"]
+            assert await sees(none) == ["void"]
+            assert platform.reports[-1].capacity.gpus == 2
+            first.kill()
+            await first.wait()
+        platform.reports.clear()
+        async with worker_process(platform, tmp_path, **variables) as second:
+            another = platform.order(artifact, name="any", gpus=1)
+            assert await sees(another) == ["1", "nvidia-uvm", "nvidia1", "nvidiactl"]
+            third = platform.order(artifact, name="any", gpus=1)
+            platform.drain(one)
+            assert (await sees(third))[0] == "0", "it waits for the one that ends"
             second.terminate()
             await second.wait()
 

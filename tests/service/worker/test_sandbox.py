@@ -21,6 +21,7 @@ import pytest
 from services.worker import processes
 from services.worker.processes import Process
 from services.worker.sandbox import MARK, Confinement, Job, Limits, Sandbox, SandboxUnavailable, detect
+from tests.service.worker.devices import gpu_nodes
 from tests.service.worker.places import passable_folder
 from tests.support.eventually import eventually
 from tests.support.replica import until
@@ -253,6 +254,17 @@ async def test_the_number_of_processors_is_seen(place: Path) -> None:
     online, count = said.split()
     assert online[0] == "0"
     assert int(count) == len(os.sched_getaffinity(0))
+
+
+async def test_a_program_with_namespaces_sees_the_devices_that_it_is_given(place: Path) -> None:
+    sandbox, nodes = sandbox_of(NAMESPACES, place), gpu_nodes(place / "dev", 2)
+    script = "ls /dev; test -r /dev/nvidia1 && head -c 3 /dev/nvidia1 | wc -c"
+    _, without = await run(sandbox, job(NAMESPACES, place, script))
+    assert not [name for name in without.split() if name.startswith("nvidia")]
+    given = {"nvidia1": nodes / "nvidia1", "nvidiactl": nodes / "nvidiactl"}
+    status, said = await run(sandbox, job(NAMESPACES, place, script, devices=given))
+    assert status == 0
+    assert set(said.split()) - set(without.split()) == {"nvidia1", "nvidiactl", "3" if ROOT else "0"}
 
 
 async def test_a_hidden_folder_of_the_system_shows_what_is_asked_for(place: Path) -> None:

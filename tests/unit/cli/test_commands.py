@@ -342,12 +342,12 @@ def test_workers_are_listed_with_the_administrators_key(run: Run, platform: Plat
         "name": "node",
         "state": "ready",
         "languages": ["python3", "pipe"],
-        "capacity": {"replicas": 64, "memory_mib": 1000},
-        "used": {"replicas": 2, "memory_mib": 500},
+        "capacity": {"replicas": 64, "memory_mib": 1000, "gpus": 4},
+        "used": {"replicas": 2, "memory_mib": 500, "gpus": 1},
         "version": "1",
     }
     platform.on("GET /admin/v1/workers", {"items": [row], "cursor": None})
-    assert run("worker", "ls").stdout.splitlines()[1] == "w1\tnode\tready\t2\t64\t500\t1000\tpython3, pipe\t1"
+    assert run("worker", "ls").stdout.splitlines()[1] == "w1\tnode\tready\t2\t64\t500\t1000\t1\t4\tpython3, pipe\t1"
     assert platform.keys == {ADMIN_KEY}
 
 

@@ -16,6 +16,7 @@ from libs.common.contracts.catalog import (
     Scaling,
 )
 from services.deployer.catalog import Catalog, kept_warm
+from services.deployer.view import Room
 
 PUBLIC, PRIVATE = Callability.PUBLIC, Callability.PRIVATE
 
@@ -42,16 +43,20 @@ def learn(catalog: Catalog, one: CatalogEntry) -> None:
 
 def test_a_revision_is_served_as_its_algorithm_says() -> None:
     catalog, built = Catalog(), revision("1.0.0")
-    scaling = Scaling(min_replicas=2, max_replicas=3, idle_seconds=60, concurrency=4, memory_mib=512)
+    scaling = Scaling(
+        min_replicas=2, max_replicas=3, idle_seconds=60, concurrency=4, memory_mib=512, cpus=0.3, gpus=2
+    )
     learn(catalog, entry(built, scaling=scaling, network_access=NetworkAccess.ISOLATED, secrets_version=7))
     wish = catalog.wish(built.id)
     assert wish is not None
     assert (wish.min_replicas, wish.max_replicas, wish.idle_seconds) == (2, 3, 60)
-    assert (wish.concurrency, wish.memory_mib, wish.language) == (4, 512, Language.PYTHON)
+    assert (wish.concurrency, wish.language) == (4, Language.PYTHON)
+    assert wish.room == Room(slots=1, memory_mib=512, millicpus=300, gpus=2)
     spec = catalog.spec(built.id, UUID(int=1))
     assert spec is not None
     assert (spec.id, spec.revision_id, spec.owner, spec.name) == (UUID(int=1), built.id, "joe", "echo")
     assert (spec.network_access, spec.secrets_version, spec.memory_mib) == (NetworkAccess.ISOLATED, 7, 512)
+    assert (spec.cpus, spec.gpus) == (0.3, 2)
     assert catalog.name(built.id) == "joe/echo"
 
 

@@ -10,8 +10,8 @@ import pytest
 from libs.common.contracts.catalog import Language
 from libs.common.contracts.replicas import ReplicaState
 from services.deployer.plan import needed, plan
-from services.deployer.view import Decision, Drain, Failure, IdleReplica, Plan, Start
-from tests.unit.deployer.views import LEASE, NOW, ago, deployment, key, replica, view, wish, worker
+from services.deployer.view import Decision, Drain, Failure, IdleReplica, Plan, Room, Start
+from tests.unit.deployer.views import LEASE, MODEST, NOW, ago, deployment, key, replica, view, wish, worker
 
 STARTING = ReplicaState.STARTING
 WANTED = ReplicaState.WANTED
@@ -147,9 +147,9 @@ def test_a_replica_is_not_placed_where_it_cannot_run() -> None:
         worker("dead", alive=False),
         worker("draining", draining=True),
         worker("deaf", languages=frozenset({Language.JAVASCRIPT})),
-        worker("full", used_mib=950),
-        worker("crowded", used_slots=10),
-        worker("good", used_mib=800, used_slots=8),
+        worker("full", used=Room(0, 950)),
+        worker("crowded", used=Room(10)),
+        worker("good", used=Room(8, 800)),
     )
     assert placed(plan(view(deployment(in_flight=1), workers=workers))) == ["good"]
 
@@ -205,7 +205,7 @@ def test_an_idle_outdated_replica_is_replaced_too() -> None:
 
 
 def test_without_room_for_a_successor_an_outdated_replica_ends_first_after_some_patience() -> None:
-    full = (worker("a", used_mib=1000),)
+    full = (worker("a", used=Room(0, 1000)),)
     one = deployment(in_flight=1, need=1, wanted=1, replicas=(replica(1, current=False),))
     assert not plan(view(one, workers=full)).drains
     assert not plan(view(replace(one, pending_since=ago(9)), workers=full)).drains
@@ -213,7 +213,7 @@ def test_without_room_for_a_successor_an_outdated_replica_ends_first_after_some_
 
 
 def test_the_last_replica_of_a_launch_stays_until_its_successor_is_there_and_others_make_room() -> None:
-    full = (worker("a", used_mib=1000),)
+    full = (worker("a", used=Room(0, 1000)),)
     fixed = wish(min_replicas=1, max_replicas=1)
     one = deployment(
         wish=fixed, launched=True, wanted=1, pending_since=ago(60), replicas=(replica(1, current=False),)
@@ -237,9 +237,9 @@ def test_what_is_paused_starts_and_ends_nothing() -> None:
 
 def test_an_outdated_replica_does_not_end_for_a_successor_that_would_not_fit_in_its_place() -> None:
     one = deployment(
-        wish=wish(memory_mib=2000), in_flight=1, pending_since=ago(60), replicas=(replica(1, current=False),)
+        wish=wish(room=Room(1, 2000)), in_flight=1, pending_since=ago(60), replicas=(replica(1, current=False),)
     )
-    made = plan(view(one, workers=(worker("a", used_mib=100),)))
+    made = plan(view(one, workers=(worker("a", used=Room(0, 100)),)))
     assert not made.drains
     assert decision(made).pending == "no worker is large enough: a replica needs 2000 MiB of memory"
 
@@ -247,7 +247,7 @@ def test_an_outdated_replica_does_not_end_for_a_successor_that_would_not_fit_in_
 def test_outdated_replicas_without_room_end_one_after_the_other() -> None:
     old = (replica(1, current=False), replica(2, current=False, state=DRAINING))
     one = deployment(in_flight=2, need=2, wanted=2, pending_since=ago(60), replicas=old)
-    assert not plan(view(one, workers=(worker("a", used_mib=1000),))).drains
+    assert not plan(view(one, workers=(worker("a", used=Room(0, 1000)),))).drains
 
 
 # Failures
@@ -312,32 +312,32 @@ def test_no_place_is_said_and_looked_for_again_soon() -> None:
 
 
 def test_one_that_has_a_replica_is_not_starved() -> None:
-    made = plan(view(deployment(in_flight=2, replicas=(replica(1),)), workers=(worker("a", used_mib=1000),)))
+    made = plan(view(deployment(in_flight=2, replicas=(replica(1),)), workers=(worker("a", used=Room(0, 1000)),)))
     assert decision(made).pending is not None
     assert not made.starved
 
 
 def test_one_for_whom_room_is_coming_is_not_starved() -> None:
-    made = plan(view(deployment(in_flight=1), workers=(worker("a", used_mib=1000, leaving_mib=100),)))
+    made = plan(view(deployment(in_flight=1), workers=(worker("a", used=Room(0, 1000), leaving=Room(0, 100)),)))
     assert decision(made).pending is not None
     assert not made.starved
 
 
 def test_idle_replicas_of_others_give_way_to_one_that_has_none() -> None:
     idle = (
-        IdleReplica(key(1), key(2000), "a", 100, ago(60)),
-        IdleReplica(key(2), key(2000), "a", 100, ago(100)),
-        IdleReplica(key(3), key(3000), "a", 100, ago(20)),
+        IdleReplica(key(1), key(2000), "a", MODEST, ago(60)),
+        IdleReplica(key(2), key(2000), "a", MODEST, ago(100)),
+        IdleReplica(key(3), key(3000), "a", MODEST, ago(20)),
     )
     starving = (deployment(1000, in_flight=1), deployment(1001, in_flight=1))
-    made = plan(view(*starving, workers=(worker("a", used_mib=1000),), idle=idle))
+    made = plan(view(*starving, workers=(worker("a", used=Room(0, 1000)),), idle=idle))
     assert drained(made) == {1, 2}
 
 
 def test_those_that_have_fewest_replicas_get_the_last_places() -> None:
     rich = deployment(1, in_flight=3, need=1, wanted=1, replicas=(replica(1),))
     poor = deployment(2, in_flight=3)
-    made = plan(view(rich, poor, workers=(worker("a", used_mib=700),)))
+    made = plan(view(rich, poor, workers=(worker("a", used=Room(0, 700)),)))
     assert [start.deployment_id.int for start in made.starts] == [1, 2, 2]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,17 +14,38 @@ from libs.common.contracts.catalog import Language
 from libs.common.contracts.replicas import ReplicaState
 from services.deployer.plan import needed, plan
 from services.deployer.states import LIVE
-from services.deployer.view import DeploymentView, IdleReplica, Plan, ReplicaView, View, Wish, WorkerView
+from services.deployer.view import DeploymentView, IdleReplica, Plan, ReplicaView, Room, View, Wish, WorkerView
 from tests.unit.deployer.views import LEASE, NOW, ago, key
 
 WORKERS = ("a", "b", "c")
+
+
+def labels() -> st.SearchStrategy[frozenset[tuple[str, str]]]:
+    return st.frozensets(st.sampled_from([("region", "eu"), ("disk", "ssd")]))
+
+
+def taken() -> st.SearchStrategy[Room]:
+    """What a replica that was placed earlier takes up."""
+    return st.builds(
+        Room,
+        slots=st.just(1),
+        memory_mib=st.just(100),
+        millicpus=st.sampled_from([0, 500]),
+        gpus=st.sampled_from([0, 1]),
+    )
 
 
 @st.composite
 def wishes(draw: st.DrawFn) -> Wish:
     return Wish(
         language=draw(st.sampled_from([Language.PYTHON, Language.JAVASCRIPT])),
-        memory_mib=draw(st.sampled_from([64, 100, 400])),
+        room=Room(
+            slots=1,
+            memory_mib=draw(st.sampled_from([64, 100, 400])),
+            millicpus=draw(st.sampled_from([0, 100, 1500])),
+            gpus=draw(st.sampled_from([0, 0, 1, 2])),
+        ),
+        labels=draw(labels()),
         concurrency=draw(st.integers(1, 3)),
         min_replicas=draw(st.integers(0, 2)),
         max_replicas=draw(st.integers(1, 4)),
@@ -40,7 +62,7 @@ def deployments(draw: st.DrawFn, number: int) -> DeploymentView:
             state=draw(st.sampled_from(sorted(LIVE))),
             draining=draw(st.booleans()),
             current=draw(st.booleans()),
-            memory_mib=100,
+            room=draw(taken()),
             created_at=ago(draw(st.integers(0, 5))),
             since=ago(draw(st.sampled_from([0, 20, 31, 70, 4000]))),
         )
@@ -64,30 +86,40 @@ def deployments(draw: st.DrawFn, number: int) -> DeploymentView:
 @st.composite
 def views(draw: st.DrawFn) -> View:
     found = tuple(draw(deployments(number)) for number in range(1, draw(st.integers(1, 4)) + 1))
-    used = Counter(r.worker_id for one in found for r in one.replicas)
-    leaving = Counter(r.worker_id for one in found for r in one.replicas if r.draining)
+    used, leaving = on_workers(found), on_workers(found, leaving=True)
     workers = tuple(
         WorkerView(
             id=name,
             lease_until=draw(st.sampled_from([ago(1), NOW + LEASE])),
             draining=draw(st.booleans()),
             languages=frozenset(draw(st.sets(st.sampled_from([Language.PYTHON, Language.JAVASCRIPT])))),
-            memory_mib=draw(st.sampled_from([300, 600, 2000])),
-            slots=draw(st.integers(0, 8)),
-            used_mib=100 * used[name],
-            used_slots=used[name],
-            leaving_mib=100 * leaving[name],
-            leaving_slots=leaving[name],
+            capacity=Room(
+                slots=draw(st.integers(0, 8)),
+                memory_mib=draw(st.sampled_from([300, 600, 2000])),
+                millicpus=draw(st.sampled_from([500, 4000])),
+                gpus=draw(st.sampled_from([0, 1, 4])),
+            ),
+            used=used[name],
+            leaving=leaving[name],
+            labels=draw(labels()),
         )
         for name in WORKERS
         if draw(st.booleans())
     )
     idle = tuple(
-        IdleReplica(key(9000 + nth), key(9), draw(st.sampled_from(WORKERS)), 100, ago(nth))
+        IdleReplica(key(9000 + nth), key(9), draw(st.sampled_from(WORKERS)), draw(taken()), ago(nth))
         for nth in range(draw(st.integers(0, 3)))
     )
     watching = draw(st.sampled_from([ago(0), ago(600)]))
     return View(NOW, watching, LEASE, workers, found, idle)
+
+
+def on_workers(deployments: Iterable[DeploymentView], *, leaving: bool = False) -> defaultdict[str, Room]:
+    """What replicas take up, by worker: all of them, or those that leave."""
+    sums: defaultdict[str, Room] = defaultdict(Room)
+    for replica in (r for one in deployments for r in one.replicas if r.draining or not leaving):
+        sums[replica.worker_id] += replica.room
+    return sums
 
 
 def staying(one: DeploymentView, made: Plan) -> list[ReplicaView]:
@@ -112,21 +144,22 @@ def test_the_same_view_gives_the_same_plan_in_whatever_order_it_is(view: View) -
 
 
 @given(views())
-def test_every_start_is_on_a_live_worker_that_speaks_its_language_and_has_room(view: View) -> None:
+def test_every_start_is_on_a_live_worker_that_suits_it_and_has_room(view: View) -> None:
     wish_of = {one.id: one.wish for one in view.deployments}
     workers = {one.id: one for one in view.workers}
-    memory = Counter({one.id: one.used_mib for one in view.workers})
-    slots = Counter({one.id: one.used_slots for one in view.workers})
+    used = {one.id: one.used for one in view.workers}
     for start in plan(view).starts:
         wish, worker = wish_of[start.deployment_id], workers[start.worker_id]
         assert wish is not None
         assert worker.lease_until >= view.now
         assert not worker.draining
         assert wish.language in worker.languages
-        memory[worker.id] += wish.memory_mib
-        slots[worker.id] += 1
-        assert memory[worker.id] <= worker.memory_mib
-        assert slots[worker.id] <= worker.slots
+        assert wish.labels <= worker.labels
+        used[worker.id] += wish.room
+        assert used[worker.id].slots <= worker.capacity.slots
+        assert used[worker.id].memory_mib <= worker.capacity.memory_mib
+        assert wish.room.millicpus == 0 or used[worker.id].millicpus <= worker.capacity.millicpus
+        assert wish.room.gpus == 0 or used[worker.id].gpus <= worker.capacity.gpus
 
 
 @given(views())
@@ -195,7 +228,7 @@ def obey(view: View, made: Plan, serial: int) -> View:
                         ReplicaState.READY,
                         draining=False,
                         current=True,
-                        memory_mib=one.wish.memory_mib,
+                        room=one.wish.room,
                         created_at=view.now,
                         since=view.now,
                     )
@@ -214,14 +247,8 @@ def obey(view: View, made: Plan, serial: int) -> View:
             )
         )
     idle = tuple(one for one in view.idle if one.id not in over)
-    mib = Counter[str]()
-    slots = Counter[str]()
-    for replica in (r for one in after for r in one.replicas):
-        mib[replica.worker_id] += replica.memory_mib
-        slots[replica.worker_id] += 1
-    workers = tuple(
-        replace(w, used_mib=mib[w.id], used_slots=slots[w.id], leaving_mib=0, leaving_slots=0) for w in view.workers
-    )
+    used = on_workers(after)
+    workers = tuple(replace(w, used=used[w.id], leaving=Room()) for w in view.workers)
     return replace(view, deployments=tuple(after), workers=workers, idle=idle)
 
 

@@ -8,10 +8,11 @@ from uuid import UUID
 
 from libs.common.contracts.catalog import Language
 from libs.common.contracts.replicas import ReplicaState
-from services.deployer.view import DeploymentView, ReplicaView, View, Wish, WorkerView
+from services.deployer.view import DeploymentView, ReplicaView, Room, View, Wish, WorkerView
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=15)
+MODEST = Room(slots=1, memory_mib=100)
 OLD = NOW - timedelta(minutes=10)
 
 
@@ -27,7 +28,7 @@ def wish(**members: Any) -> Wish:
     return Wish(
         **{
             "language": Language.PYTHON,
-            "memory_mib": 100,
+            "room": MODEST,
             "concurrency": 1,
             "min_replicas": 0,
             "max_replicas": 4,
@@ -44,8 +45,7 @@ def worker(name: str, *, alive: bool = True, **members: Any) -> WorkerView:
             "lease_until": NOW + LEASE if alive else ago(1),
             "draining": False,
             "languages": frozenset({Language.PYTHON}),
-            "memory_mib": 1000,
-            "slots": 10,
+            "capacity": Room(slots=10, memory_mib=1000),
             **members,
         }
     )
@@ -59,7 +59,7 @@ def replica(number: int, on: str = "a", state: ReplicaState = ReplicaState.READY
             "state": state,
             "draining": state is ReplicaState.DRAINING,
             "current": True,
-            "memory_mib": 100,
+            "room": MODEST,
             "created_at": OLD + timedelta(seconds=number),
             "since": ago(5),
             **members,

@@ -132,7 +132,8 @@ class TestScaling:
     def test_what_is_absent_stays(self) -> None:
         before = Scaling(max_replicas=7, memory_mib=512)
         assert scaled(before, None) == before
-        after = scaled(before, ScalingChange(min_replicas=2))
+        after = scaled(before, ScalingChange(min_replicas=2, cpus=1.5, gpus=1))
+        assert (after.cpus, after.gpus) == (1.5, 1)
         assert (after.min_replicas, after.max_replicas, after.memory_mib) == (2, 7, 512)
 
     @pytest.mark.parametrize(
@@ -143,6 +144,9 @@ class TestScaling:
             ({"concurrency": 65}, "concurrency"),
             ({"idle_seconds": 0.5}, "idle_seconds"),
             ({"memory_mib": 1}, "memory_mib"),
+            ({"cpus": -0.5}, "cpus"),
+            ({"gpus": -1}, "gpus"),
+            ({"gpus": 65}, "gpus"),
             ({"min_replicas": 5, "max_replicas": 4}, "min_replicas is more than max_replicas"),
         ],
     )

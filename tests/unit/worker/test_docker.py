@@ -96,10 +96,24 @@ def test_what_lies_in_a_folder_that_images_close_is_reached(tmp_path: Path) -> N
 
 def test_gpus() -> None:
     gpu = {"Driver": "", "Capabilities": [["gpu"]]}
-    assert device_requests("") == []
-    assert device_requests("all") == [{**gpu, "Count": -1}]
-    assert device_requests("2") == [{**gpu, "Count": 2}]
-    assert device_requests("GPU-1, GPU-2") == [{**gpu, "DeviceIDs": ["GPU-1", "GPU-2"]}]
+    assert device_requests([]) == []
+    assert device_requests([1, 3]) == [{**gpu, "DeviceIDs": ["1", "3"]}]
+
+
+def test_a_container_is_told_which_gpus_it_has(tmp_path: Path) -> None:
+    """The engine counts them anew inside, and images for GPUs ask for all of them by themselves."""
+    two = configuration(container(tmp_path, gpus=(1, 3)), options())
+    assert two["HostConfig"]["DeviceRequests"] == device_requests([1, 3])
+    assert {"NVIDIA_VISIBLE_DEVICES=1,3", "CUDA_VISIBLE_DEVICES=0,1"} <= set(two["Env"])
+    none = configuration(container(tmp_path, environment={"NVIDIA_VISIBLE_DEVICES": "all"}), options())
+    assert none["HostConfig"]["DeviceRequests"] == []
+    assert {"NVIDIA_VISIBLE_DEVICES=void", "CUDA_VISIBLE_DEVICES="} <= set(none["Env"])
+
+
+def test_processors_are_those_of_the_algorithm_else_those_of_the_worker(tmp_path: Path) -> None:
+    assert configuration(container(tmp_path, cpus=0.5), options(cpus=2))["HostConfig"]["NanoCpus"] == 5 * 10**8
+    assert configuration(container(tmp_path), options(cpus=2))["HostConfig"]["NanoCpus"] == 2 * 10**9
+    assert configuration(container(tmp_path), options())["HostConfig"]["NanoCpus"] == 0
 
 
 @pytest.mark.parametrize(

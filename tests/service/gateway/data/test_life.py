@@ -86,7 +86,7 @@ async def test_an_algorithm_has_data_of_its_own_with_each_caller(hosted: Hosted)
         await hosted.ask("GET", path, 404, key=key)
     # Another algorithm of the same caller may read what this one left, and not change it.
     other = platform.registry.publish(entry("joe", "other"))
-    await eventually(lambda: str(other.id) in str(platform.gateway.catalog.entries))
+    await eventually(lambda: str(other.id) in str(platform.source.catalog.entries))
     as_other = call_token(platform, "mia", algorithm=str(other.id))
     assert (await hosted.ask("GET", ".algo/joe/echo/perm/f", key=as_other)).text == "mia's"
     await hosted.ask("PUT", ".algo/joe/echo/perm/f", 403, key=as_other, content=b"x")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway.data.ranges import Unsatisfiable, span
+from libs.common.ranges import Unsatisfiable, span
 
 
 @pytest.mark.parametrize(
