@@ -8,15 +8,19 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.support.docker import Docker, DockerUnavailable, python_root
 from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQ
 
-settings.register_profile("any-load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any-load")  # how busy the machine is says nothing about what is tested
+hypothesis.settings.register_profile(
+    "constellation",
+    deadline=None,  # how long an example takes says how busy the machine is
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("constellation")
 
 _CRASHED = pytest.StashKey[bool]()
 

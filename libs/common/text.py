@@ -19,6 +19,11 @@ def plain(text: str) -> str:
     return text
 
 
+def storable(text: str, limit: int | None = None) -> str:
+    """At most `limit` characters of what others wrote or printed; in place of what is not plain, other characters."""
+    return text[:limit].encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+
 def check_json(value: Any) -> None:
     """Raises ValueError when a JSON value holds text that is not `plain`, no number, or is nested too deeply."""
     level, depth = [value], 0

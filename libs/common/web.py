@@ -35,6 +35,9 @@ log = logs.get(__name__)
 REQUEST_ID = "x-request-id"
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
+_DOES_NOT_FIT = frozenset({"22000", "22001", "22003", "22008", "22021", "22P05"})
+"""SQLSTATEs of values that PostgreSQL or asyncpg do not take: too long, out of range, not text."""
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Gate = Callable[..., Awaitable[object]]
 Check = Callable[[], Awaitable[None]]
@@ -175,7 +178,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_database(request: Request, error: Exception) -> Response:
     if isinstance(error, DBAPIError) and not (error.connection_invalidated or _is_outage(error)):
-        return await _on_fault(request, error)
+        if getattr(error.orig, "sqlstate", None) not in _DOES_NOT_FIT:
+            return await _on_fault(request, error)
+        log.warning("value_refused_by_database", path=request.url.path, exc_info=error)
+        return _render(request, Invalid("a number, a moment or a text is beyond what can be kept here"))
     log.warning("dependency_unreachable", path=request.url.path, reason=type(error).__name__)
     problem = Unavailable("the database cannot be reached just now; nothing was changed, try again")
     return _render(request, problem)

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.common.contracts.replicas import Demand as Word
 from libs.common.contracts.replicas import DemandReport
 from libs.common.db import after_commit
+from libs.common.text import storable
 from services.deployer import store
 from services.deployer.models import Demand, Deployment, DeploymentKind
-from services.deployer.text import storable
 
 
 async def report(

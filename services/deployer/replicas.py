@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts.replicas import ReplicaState
+from libs.common.text import storable
 from services.deployer import events
 from services.deployer.models import Deployment, EventKind, Replica
 from services.deployer.states import STABLE_SECONDS, backoff
-from services.deployer.text import storable
 
 MAX_REASON = 2000
 

@@ -26,11 +26,11 @@ from libs.common.contracts.replicas import (
     WorkerReport,
 )
 from libs.common.db import after_commit
+from libs.common.text import storable
 from services.deployer import replicas, store
 from services.deployer.models import Replica, Worker
 from services.deployer.routes import Routes
 from services.deployer.states import LIVE, follows
-from services.deployer.text import storable
 
 log = logs.get(__name__)
 

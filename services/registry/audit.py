@@ -18,9 +18,9 @@ from libs.common.bus import Bus, delivery
 from libs.common.contracts.events import AUDIT_TOPIC, AuditRecorded
 from libs.common.contracts.identity import Principal
 from libs.common.db import Database, after_commit, now
+from libs.common.text import storable
 from services.registry.models import AuditEntry
 from services.registry.pages import Page, Paging
-from services.registry.text import storable
 
 SERVICE = "registry"
 LISTENER = "registry.audit"
@@ -43,7 +43,8 @@ class Audit:
         """Keep what another service announced, once."""
         if act.service == SERVICE:
             return
-        values = {name: storable(value) for name, value in act.model_dump().items()}
+        said = act.model_dump().items()
+        values = {name: storable(one) if isinstance(one, str) else one for name, one in said}
         statement = insert(AuditEntry).values(id=UUID(delivery().id), **values)
         async with self._database.transaction() as session:
             await session.execute(statement.on_conflict_do_nothing(index_elements=["id"]))

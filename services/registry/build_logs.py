@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts.builds import BuildLog
 from libs.common.problems import Invalid
+from libs.common.text import storable
 from services.registry.models import Build, BuildLogChunk
-from services.registry.text import storable
 
 READ_LIMIT = 1 << 20
 

@@ -30,6 +30,7 @@ from libs.common.lease import new_token
 from libs.common.loops import Loop
 from libs.common.problems import Conflict, Invalid, NotFound
 from libs.common.states import step
+from libs.common.text import storable
 from services.registry import build_logs, store
 from services.registry.access import NoSuchAlgorithm
 from services.registry.catalog import Catalog
@@ -144,7 +145,7 @@ class Builds:
             await self._check_artifact(build, result)
             assert result.artifact is not None  # noqa: S101 - just checked
             build.artifact = result.artifact.model_dump(mode="json")
-        build.reason = None if result.succeeded else (result.reason or "the build failed; its log says why")
+        build.reason = None if result.succeeded else storable(result.reason or "the build failed; its log says why")
         self._end(session, build, wanted)
         if result.succeeded:
             await self._parts.catalog.tell(session, algorithm)

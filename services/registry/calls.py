@@ -15,9 +15,9 @@ from sqlalchemy.orm import aliased
 
 from libs.common.contracts.events import CallsRecorded
 from libs.common.db import Database, now
+from libs.common.text import storable
 from services.registry.models import Algorithm, Build, Call, Release
 from services.registry.pages import Page, Paging
-from services.registry.text import storable
 
 LISTENER = "registry.calls"
 ERRORS_DAYS = 7
@@ -40,9 +40,9 @@ class Calls:
 
     async def hear(self, news: CallsRecorded) -> None:
         """Keep a gateway's records, each once however often the message comes."""
+        said = [{**record.model_dump(), "gateway": news.gateway} for record in news.records]
         rows = [
-            {name: storable(value) for name, value in {**record.model_dump(), "gateway": news.gateway}.items()}
-            for record in news.records
+            {name: storable(one) if isinstance(one, str) else one for name, one in record.items()} for record in said
         ]
         async with self._database.transaction() as session:
             for first in range(0, len(rows), _ROWS_AT_ONCE):

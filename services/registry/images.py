@@ -35,6 +35,7 @@ from libs.common.contracts.launches import LaunchEntry
 from libs.common.db import Database
 from libs.common.oci.documents import BadDocument, Descriptor, Manifest, Platform, digest_of
 from libs.common.problems import Conflict, Invalid, NotFound
+from libs.common.text import storable
 from services.registry import store
 from services.registry.models import Build, Image, ImageBlob
 from services.registry.pages import Page, Paging
@@ -228,7 +229,7 @@ def ended(result: ImageResult) -> WorkState:
 
 def failure(result: ImageResult) -> str | None:
     """Why a worker failed; None when it did not."""
-    return None if result.digest is not None else (result.reason or "the worker did not say why")
+    return None if result.digest is not None else storable(result.reason or "the worker did not say why")
 
 
 def _job(row: Image) -> tuple[str, ImageRequested]:

@@ -12,7 +12,9 @@ nothing_else = web.router(public)
 _DATA = ("v1/data", "v1/connector", "v1/hostedData")
 
 
-@nothing_else.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@nothing_else.api_route(
+    "/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], include_in_schema=False
+)
 async def absent(path: str) -> None:
     if path.startswith(_DATA):
         raise NotFound("a satellite has no hosted data; it is on the platform that made the satellite")

@@ -63,7 +63,7 @@ async def _serve(request: Request, owner: str, repository: str, service: str, pa
         )
         if service not in (FETCH, PUSH):
             raise NotFound("only git's smart HTTP protocol is spoken here, below /git/OWNER/NAME.git")
-        _check_headers(request, parts)
+        _check_headers(request, parts, service)
         name = repository.removesuffix(".git")
         if not (NAME.fullmatch(owner) and NAME.fullmatch(name)):
             raise NoSuchAlgorithm
@@ -77,11 +77,14 @@ async def _serve(request: Request, owner: str, repository: str, service: str, pa
     return BackendAnswer(parts.git, parts.git_limits, _variables(request, parts, row.id, who, path), ended)
 
 
-def _check_headers(request: Request, parts: Registry) -> None:
+def _check_headers(request: Request, parts: Registry, service: str) -> None:
     limit = parts.git_limits.body_bytes
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length[:20]) > limit:
         raise TooLarge(f"a push may bring at most {limit >> 20} MiB; push in smaller steps")
+    expected = f"application/x-{service}-request"
+    if request.method == "POST" and request.headers.get("content-type") != expected:
+        raise UnsupportedMedia(f"send what git sends here, with content-type {expected}")
     encoding = request.headers.get("content-encoding", "")
     if encoding not in _ENCODINGS:
         raise UnsupportedMedia(f"content encoding '{encoding}' is not understood here; use gzip or none")

@@ -14,7 +14,7 @@ from libs.common.db import Session
 from services.registry.api.internal import check_worker
 from services.registry.api.requests import Parts
 
-routes = web.router(service_only, prefix="/internal")
+routes = web.router(service_only, relays=True, prefix="/internal")
 
 IMAGE = "/images/{image_id:uuid}"
 PUSH = "/image-pushes/{push_id:uuid}"

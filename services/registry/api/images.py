@@ -15,6 +15,7 @@ from libs.common.blobs import BlobMissing
 from libs.common.contracts import references
 from libs.common.contracts.images import PLATFORM, WorkState
 from libs.common.db import Session
+from libs.common.openapi import answers, reads
 from libs.common.problems import NotFound, RangeNotSatisfiable, Unprocessable
 from services.registry import image_pushes, image_views, images, pages, store, versions, views
 from services.registry.api.admin import AskedPage
@@ -58,7 +59,7 @@ async def list_images(session: Session, asked: AskedPage, *, revision: UUID | No
     return views.admin_listing(page, lambda row: image_views.image(row, subjects[row.id]))
 
 
-@routes.post("", status_code=202)
+@routes.post("", status_code=202, openapi_extra=reads(ImageBody))
 async def order_image(request: Request, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """Have an image made, unless it was. One that failed is tried again at once."""
     asked = await body(request, ImageBody)
@@ -82,7 +83,7 @@ async def get_image(image_id: UUID, session: Session) -> dict[str, Any]:
     )
 
 
-@routes.post(f"{IMAGE}/push", status_code=202)
+@routes.post(f"{IMAGE}/push", status_code=202, openapi_extra=reads(PushBody))
 async def push_image(request: Request, image_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """Have an image pushed, with the credentials of the worker that does it. The answer, and the image's `pushes`,
     say how that goes."""
@@ -92,7 +93,8 @@ async def push_image(request: Request, image_id: UUID, who: Caller, parts: Parts
     return image_views.push(row)
 
 
-@routes.api_route(BLOB, methods=["GET", "HEAD"])
+@routes.head(BLOB, response_class=Response)
+@routes.get(BLOB, response_class=StreamingResponse, responses=answers("application/octet-stream"))
 async def get_blob(request: Request, digest: str, parts: Parts, session: Session) -> Response:
     """The bytes of a blob of an image, or a range of them."""
     size = await images.blob_size(session, digest)

@@ -118,7 +118,7 @@ async def write_blob(request: Request, digest: str, who: Caller, parts: Parts) -
     check_worker(who)
     try:
         await parts.blobs.put_stream(digest, web.body_chunks(request, limit=parts.settings.blob_limit_mib * MIB))
-    except BlobCorrupt as error:
+    except (BlobCorrupt, BlobMissing) as error:
         raise Invalid(str(error)) from None
     except StoreFailed as error:
         raise Unavailable(str(error)) from error

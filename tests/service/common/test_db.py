@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from libs.common import web
@@ -106,6 +107,17 @@ async def test_two_services_in_one_database_do_not_see_each_others_tables(
     await other.close()
 
 
+VALUES: dict[str, Any] = {
+    "integer": 1 << 31,
+    "bigint": 1 << 63,
+    "timestamptz": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+    "text": "a\x00b",
+    "varchar": "\ud800",
+    "jsonb": '"\\u0000"',
+}
+"""What PostgreSQL does not take, by the type that it is to be."""
+
+
 @asynccontextmanager
 async def serving(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """A service with one route that writes, and one whose commit fails."""
@@ -120,6 +132,10 @@ async def serving(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     async def add_orphan(number: int, session: Session) -> dict[str, int]:
         session.add(Moment(id=number, at=now(), owner_id=404))
         return {"id": number}
+
+    @routes.post("/values/{kind}")
+    async def keep(kind: str, session: Session) -> None:
+        await session.execute(text(f"select cast(:value as {kind})"), {"value": VALUES[kind]})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -144,6 +160,14 @@ async def test_a_commit_that_fails_is_an_error_answer(database: Database) -> Non
         answer = await client.post("/orphans/1")
     assert answer.status_code == 500
     assert "owner" not in answer.text, "what is wrong inside is not told"
+
+
+@pytest.mark.parametrize("kind", ["integer", "bigint", "timestamptz", "text", "jsonb", "varchar"])
+async def test_a_value_that_the_database_does_not_take_is_the_askers_fault(database: Database, kind: str) -> None:
+    async with serving(database) as client:
+        answer = await client.post(f"/values/{kind}")
+    assert answer.status_code == 400
+    assert "beyond what can be kept" in answer.json()["detail"]
 
 
 async def test_without_its_database_a_service_says_so_and_recovers(external_postgres: Postgres) -> None:

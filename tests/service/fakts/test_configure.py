@@ -153,7 +153,7 @@ async def test_unknown_used_and_expired_codes_look_alike_and_guesses_are_limited
         await session.execute(waiting.values(expires_at=past))
     late = await guesser.post(path(expired), decision="approve")
     pages = {late.text}
-    for code in (path(used), path(expired), "/configure/BCDF-GHJK", "/configure/%00%ff"):
+    for code in (path(used), path(expired), "/configure/BCDF-GHJK", "/configure/%01%ff"):
         answer = await guesser.get(code)
         assert answer.status_code == 404
         pages.add(answer.text)

@@ -303,8 +303,10 @@ async def test_asked_twice_with_one_key_is_done_once(platform: Platform, digits:
     )
     assert [answer.status_code for answer in answers] == [201] * 3
     assert answers[0].json() == answers[1].json() == answers[2].json()
-    other = await platform.ask("POST", f"{DIGITS}/set-version", "root", json=document, headers=header)
-    assert other.status_code == 400, "replicas are no part of that"
+    elsewhere = f"{DIGITS}/set-version"
+    assert (await platform.ask("POST", elsewhere, "root", json=document, headers=header)).status_code == 422
+    answer = await platform.ask("POST", elsewhere, "root", json=document)
+    assert answer.status_code == 400, "replicas are no part of that"
     same_key = {"algorithm": versions[1]}
     other = await platform.ask("POST", f"{DIGITS}/versions", "root", json=same_key, headers=header)
     assert other.status_code == 422

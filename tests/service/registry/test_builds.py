@@ -277,10 +277,10 @@ class TestResults:
         clone = await platform.clone().start()
         await clone.commit()
         await clone.push()
-        spec = await platform.build(reason="requirements cannot be met")
+        spec = await platform.build(reason="requirements cannot be met: \x00")
         [build] = await platform.builds()
         assert (build["status"], build["finished_at"] is not None) == ("failed", True)
-        assert (await state(platform, str(spec.id)))["reason"] == "requirements cannot be met"
+        assert (await state(platform, str(spec.id)))["reason"] == "requirements cannot be met: \ufffd"
         entry = await platform.catalog(created["id"])
         assert entry is not None
         assert entry.revisions == ()

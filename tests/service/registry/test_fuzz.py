@@ -25,7 +25,7 @@ async def test_no_request_makes_the_registry_fail(start: Starter) -> None:
 
 
 async def _world(platform: Platform) -> dict[str, list[str]]:
-    """What there is to ask for: an algorithm with a version and a secret, a build, a satellite, a launch."""
+    """What there is to ask for: an algorithm with a version, secret and image, a build, a satellite, a launch."""
     algorithms: list[Any] = [await platform.create(name) for name in ("hello", "other", "third")]
     spec = await platform.built()
     await platform.publish()
@@ -35,6 +35,7 @@ async def _world(platform: Platform) -> dict[str, list[str]]:
     clone = await platform.clone("other").start()
     await clone.commit()
     await clone.push()
+    image = await platform.ok("POST", "/admin/v1/images", "root", json={"revision": str(spec.id)})
     running = await platform.claim((await platform.waiting("other"))["id"])
     return {
         "owner": ["joe", "acme"],
@@ -45,6 +46,9 @@ async def _world(platform: Platform) -> dict[str, list[str]]:
         "build_id": [str(spec.id), str(running.id)],
         "lease_token": [str(running.lease_token)],
         "revision_id": [str(spec.id)],
+        "revision": [str(spec.id)],
+        "revisions": [str(spec.id)],
+        "image_id": [image["id"]],
         "digest": [spec.source],
         "version": ["0.1.0", spec.commit],
         "commit": [spec.commit],

@@ -240,6 +240,11 @@ class TestTransfer:
             "POST", "/git/joe/hello.git/git-upload-pack", content=body, headers={**headers, "content-encoding": "br"}
         )
         assert answer.status_code == 415
+        for other in ({}, {"content-type": "application/json"}):
+            answer = await platform.ask("POST", "/git/joe/hello.git/git-upload-pack", content=body, headers=other)
+            assert answer.status_code == 415
+            assert answer.headers["content-type"].startswith("text/plain")
+            assert FETCH in answer.text
 
     async def test_branches_and_tags_travel_too(self, platform: Platform) -> None:
         await platform.create()

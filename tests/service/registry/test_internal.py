@@ -91,6 +91,13 @@ async def test_a_blob_over_the_limit_is_refused(start: Starter) -> None:
         assert list((platform.folder / "data/blobs").rglob("*")) == []
 
 
+async def test_a_blob_is_named_by_its_digest(platform: Platform) -> None:
+    for name in ("0", "0" * 64):
+        answer = await platform.ask("PUT", f"/internal/blobs/{name}", "@worker", content=b"x")
+        assert answer.status_code == 400
+        assert "digest" in answer.json()["detail"]
+
+
 async def test_followers_of_the_catalog_see_changes_at_once(platform: Platform) -> None:
     seen: dict[str, CatalogEntry | None] = {}
 
