@@ -23,6 +23,7 @@ from libs.common.contracts.launches import LaunchEntry
 from libs.common.contracts.satellites import EARLIEST, ReportsTaken, SatelliteReport
 from libs.common.db import Database, now
 from libs.common.problems import Invalid
+from libs.common.text import storable
 from services.registry import launches
 from services.registry.audit import Audit
 from services.registry.models import (
@@ -33,7 +34,6 @@ from services.registry.models import (
     SatelliteUsage,
     SatelliteVersion,
 )
-from services.registry.text import storable
 
 MOST_RUNS = 200
 """Runs that are shown of one launch."""
@@ -246,4 +246,4 @@ async def _add_usage(
 
 def _call(record: CallRecord, launch_id: UUID, instance: str) -> dict[str, Any]:
     values = {**record.model_dump(), "gateway": instance, "launch_id": launch_id}
-    return {name: storable(value) for name, value in values.items()}
+    return {name: storable(one) if isinstance(one, str) else one for name, one in values.items()}
