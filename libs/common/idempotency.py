@@ -192,6 +192,6 @@ async def _whole(request: Request) -> bytes:
     if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
         raise TooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
     body = await request.body()
-    with contextlib.suppress(ValueError):  # no JSON, or none that can be written again
+    with contextlib.suppress(ValueError, TypeError):  # no JSON, or none that can be written again
         body = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
     return b"\n".join([f"{request.method} {request.url.path}?{request.url.query}".encode(), body])

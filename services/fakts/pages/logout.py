@@ -9,9 +9,8 @@ from authlib.oauth2 import OAuth2Error
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
-from libs.common import web
-from libs.common.auth import public
 from libs.common.db import Session
+from libs.common.openapi import reads_form
 from libs.common.problems import Invalid
 from services.fakts.api.forms import NOT_STORED, form_request, query_parameters
 from services.fakts.context import Context, Ctx, RequestOrigin
@@ -21,10 +20,10 @@ from services.fakts.oauth.discovery import LOGOUT_PATH
 from services.fakts.oauth.logout import KEPT, Wanted
 from services.fakts.pages import sessions
 from services.fakts.pages.destinations import HOME, SIGN_IN, form_sources
-from services.fakts.pages.rendering import page, see
+from services.fakts.pages.rendering import page, page_router, see
 from services.fakts.pages.sessions import OptionalPerson, Person, PersonsForm
 
-router = web.router(public)
+router = page_router()
 
 
 @router.get(LOGOUT_PATH.rstrip("/"))
@@ -57,8 +56,8 @@ async def ask(
     )
 
 
-@router.post(LOGOUT_PATH.rstrip("/"))
-@router.post(LOGOUT_PATH)
+@router.post(LOGOUT_PATH.rstrip("/"), openapi_extra=reads_form(*KEPT))
+@router.post(LOGOUT_PATH, openapi_extra=reads_form(*KEPT))
 async def take(request: Request) -> Response:
     """The same by a form of the application's. Browsers send no cookie with that, so it is asked for anew."""
     try:
@@ -68,7 +67,7 @@ async def take(request: Request) -> Response:
     return see(f"{LOGOUT_PATH}?{urlencode(dict(fields), quote_via=quote)}")
 
 
-@router.post(f"{LOGOUT_PATH}confirm")
+@router.post(f"{LOGOUT_PATH}confirm", openapi_extra=reads_form(sessions.TOKEN_FIELD, *KEPT))
 async def leave(
     request: Request, session: Session, context: Ctx, origin: RequestOrigin, person: Person, form: PersonsForm
 ) -> Response:
