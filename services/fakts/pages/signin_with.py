@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from fastapi import Query, Request, Response
 
 from libs.common.db import Session
+from libs.common.openapi import also
 from libs.common.problems import Forbidden, Invalid
 from services.fakts import locks
 from services.fakts.context import Context, Ctx, RequestOrigin
@@ -35,7 +36,7 @@ _MAX_TEXT = 255
 router = page_router(prefix=f"{SIGN_IN}/with")
 
 
-@router.get("/{provider}")
+@router.get("/{provider}", responses=also(503))
 async def begin(
     *,
     request: Request,
@@ -61,7 +62,7 @@ async def begin(
     return answer
 
 
-@router.get("/{provider}/callback")
+@router.get("/{provider}/callback", responses=also(503))
 async def finish(request: Request, provider: str, session: Session, context: Ctx) -> Response:
     journey = _unpack(request, context)
     if journey.get("provider") != provider:
