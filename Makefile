@@ -15,7 +15,7 @@ PURE := libs/common/contracts/*,libs/common/states.py,services/*/plan.py,service
 	services/fakts/preflight/rules.py,services/fakts/oauth/prompts.py,$\
 	services/deployer/placement.py,services/deployer/view.py,services/deployer/launch_plan.py,$\
 	services/deployer/kubernetes/satellite.py,services/deployer/kubernetes/objects.py,services/deployer/kubernetes/pods.py,$\
-	services/deployer/kubernetes/policies.py,services/deployer/kubernetes/drift.py,services/deployer/kubernetes/observed.py,$\
+	services/deployer/kubernetes/policies.py,services/deployer/kubernetes/drift.py,services/deployer/kubernetes/observed.py,services/deployer/kubernetes/steps.py,$\
 	services/registry/numbering.py,services/registry/satellite_entries.py,$\
 	constellation/bundle/configuration.py,libs/common/oci/references.py,libs/common/oci/challenges.py,libs/common/oci/documents.py,libs/common/oci/images.py
 TEST_PACKAGES := git=git node=nodejs npm=npm /usr/sbin/rabbitmq-server=rabbitmq-server ip=iproute2 chromium=chromium $\
