@@ -93,14 +93,12 @@ class Gateway:
         )
         self.sweeping = Loop("sweep", self._sweep, every=SWEEP_SECONDS)
         """Ends what has taken too long: one look at all instead of a timer for each."""
-        records = self.source.records
         self.collector = TallyCollector(
             self.calls.tally,
             {
                 "constellation_calls_under_way": ("Calls that wait or run.", lambda: len(self.calls.under_way)),
                 "constellation_clients": ("Connections of clients.", lambda: len(self.clients)),
-                "constellation_call_records_waiting": ("Records to announce.", lambda: records.waiting),
-                "constellation_call_records_dropped": ("Records lost for want of room.", lambda: records.dropped),
+                **self.source.gauges,
             },
         )
 

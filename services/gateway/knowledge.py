@@ -12,8 +12,8 @@ from services.gateway.callers import Callers
 from services.gateway.calls import Calls, Record
 from services.gateway.launched import Launches
 from services.gateway.pool import Pools
-from services.gateway.records import Records
 from services.gateway.table import Table
+from services.gateway.tally import Gauges
 
 
 class Knowledge:
@@ -31,14 +31,14 @@ class Source(Protocol):
     """Where a gateway's knowledge comes from: the platform, or a satellite's plan."""
 
     callers: Callers
-    records: Records
-    """Of calls, until they went where this source takes them."""
+    gauges: Gauges
+    """For `/metrics`, beside those of all gateways."""
     launched_only: bool
     """Addresses of launches are answered, and algorithms by their own names are not."""
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     """For `/readyz`, by name; each raises while the gateway is not ready."""
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record, /) -> None:
         """Take the record of a call that is over."""
 
     async def confirm(self) -> bool:

@@ -22,7 +22,7 @@ from libs.common.contracts.replicas import ROUTES_FEED
 from libs.common.feed import FeedFollower
 from libs.common.loops import running, tasks
 from services.gateway.callers import Callers
-from services.gateway.calls import Calls, Record
+from services.gateway.calls import Calls
 from services.gateway.confirmation import Confirmation
 from services.gateway.data.hosted import HostedData
 from services.gateway.data.visitors import Visitors
@@ -70,6 +70,8 @@ class Platform:
         )
         self.callers = Callers(knowledge.directory, self.authenticator, confirm_identity)
         self.records = Records(settings.record_backlog, self.entry.instance_id)
+        self.record = self.records.add
+        self.gauges = self.records.gauges
         self.visitors = Visitors(self.callers, knowledge.table)
         self.data = HostedData(settings)
         self.demand = DemandReporter(
@@ -89,9 +91,6 @@ class Platform:
             "joined": self.entry.check,
             "feeds": self._check_feeds,
         }
-
-    def record(self, record: Record) -> None:
-        self.records.add(record)
 
     async def confirm(self) -> bool:
         """Catch up with what can be called; False when the catalog does not answer."""

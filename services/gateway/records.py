@@ -15,6 +15,7 @@ from libs.common import logs
 from libs.common.bus import Bus
 from libs.common.contracts.events import CALLS_TOPIC, CallRecord, CallsRecorded
 from services.gateway.calls import Record
+from services.gateway.tally import Gauges
 
 log = logs.get(__name__)
 
@@ -45,6 +46,13 @@ class Records:
     def add(self, record: Record) -> None:
         self._taken += 1
         self._backlog.append(record)
+
+    @property
+    def gauges(self) -> Gauges:
+        return {
+            "constellation_call_records_waiting": ("Records that wait to be passed on.", lambda: self.waiting),
+            "constellation_call_records_dropped": ("Records lost for want of room.", lambda: self.dropped),
+        }
 
     @property
     def waiting(self) -> int:

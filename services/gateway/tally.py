@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -31,10 +31,14 @@ class Tally:
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
 
 
+Gauges = Mapping[str, tuple[str, Callable[[], float]]]
+"""Words, and what computes the value when it is asked for, by name."""
+
+
 class TallyCollector(Collector):
     """Reads a tally, and gauges that are computed when asked for."""
 
-    def __init__(self, tally: Tally, gauges: dict[str, tuple[str, Callable[[], float]]]) -> None:
+    def __init__(self, tally: Tally, gauges: Gauges) -> None:
         self._tally = tally
         self._gauges = gauges
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -20,6 +20,7 @@ from libs.common.contracts.bundles import (
     BundleIndex,
     SatelliteSecrets,
 )
+from libs.common.contracts.launches import LaunchOrder
 from libs.common.contracts.satellites import SatellitePlan
 from libs.common.oci.documents import REF_NAME, Descriptor, Index, Manifest
 from libs.common.oci.images import Image
@@ -71,6 +72,14 @@ async def pack(plan: SatellitePlan, secrets: SatelliteSecrets, blobs: Blobs) -> 
         files=tuple(sorted(named, key=lambda file: file.path)),
     )
     return Packed(document(index, indented=True), files)
+
+
+def named(sentences: Iterable[str], order: LaunchOrder) -> list[str]:
+    """Sentences on images, with the names of the algorithms instead of the ids of their revisions."""
+    found = list(sentences)
+    for entry in order.entries:
+        found = [one.replace(f"revision {entry.revision_id}", entry.algorithm) for one in found]
+    return found
 
 
 def document(content: BaseModel, *, indented: bool = False) -> str:

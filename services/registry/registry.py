@@ -181,9 +181,9 @@ class Registry:
                 version = f"version {order.satellite_version}"
                 self.audit.record(session, who, "launch.bundle", f"{launch.name} ({launch.id})", version)
         if failed := images.failed:
-            raise Conflict(f"the bundle cannot be made: {'; '.join(failed)}")
+            raise Conflict(f"the bundle cannot be made: {'; '.join(bundles.named(failed, order))}")
         if not images.ready:
-            return BundleAwaited(waiting=tuple(images.waiting))
+            return BundleAwaited(waiting=tuple(bundles.named(images.waiting, order)))
         packed = await bundles.pack(plan, secrets, self.blobs)
         signature = await self.fakts.sign_bundle(packed.sha256)
         return Bundle(index=packed.index, signature=signature, files=packed.files)

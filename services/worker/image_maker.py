@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 import httpx
 
+from libs.common import logs
 from libs.common.contracts.images import ImageSubject
 from libs.common.oci import credentials, references
 from libs.common.oci.credentials import CredentialsUnusable
@@ -20,22 +22,25 @@ from libs.common.oci.documents import BadDocument, Descriptor, DigestMismatch, P
 from libs.common.oci.images import Image
 from libs.common.oci.layers import UnfitForLayer
 from libs.common.oci.layout import Layout, LayoutMissing
-from libs.common.oci.problems import RegistryProblem
+from libs.common.oci.problems import RegistryProblem, RegistryUnreachable
 from libs.common.oci.references import ImageReference, InvalidImageReference
 from libs.common.oci.registry import Registry
 from libs.common.oci.transfer import FromLayout, FromRegistry, Source
-from services.worker import gateway_image, images
+from services.worker import gateway_image, images, machine_base, toolchain
 from services.worker.environments import BlobDamaged, Environments, LanguageMissing
 from services.worker.images import Assembled, BasePython, BaseUnfit, Revision
 from services.worker.python_packages import RequirementsFailed
 from services.worker.settings import WorkerSettings
 from services.worker.steps import Say
-from services.worker.toolchain import Toolchain
+from services.worker.toolchain import Interpreter, Toolchain, ToolMissing
 from services.worker.trees import BadArchive
 from services.worker.users import NoUserLeft
 
+log = logs.get(__name__)
+
 HERE = Platform.of(platform.machine())
 """What images are made for: the packages in them are those for this machine."""
+USUAL_BASE = "python:{}-slim"
 _OF_IMAGES = (
     InvalidImageReference,
     CredentialsUnusable,
@@ -61,6 +66,7 @@ FAILURES = (
     BlobDamaged,
     LanguageMissing,
     NoUserLeft,
+    ToolMissing,
 )
 """What making and pushing raise, besides problems of the platform. The text says why, for people."""
 
@@ -116,7 +122,7 @@ class ImageMaker:
     async def revision(self, of: ImageSubject, say: Say) -> AsyncIterator[Made]:
         """The image of a revision. Raises one of FAILURES, and problems.Problem."""
         version = self._tools.python.version
-        async with self._base(version, say) as base:
+        async with self._base(self._tools.python, say) as base:
             say(f"source and environment of {of.owner}/{of.name} at {of.commit}\n")
             user = f"image-{uuid4()}"
             prepared = await self._environments.prepare(of.artifact, of.language, of.owner, user=user, say=say)
@@ -137,26 +143,40 @@ class ImageMaker:
     @asynccontextmanager
     async def gateway(self, say: Say) -> AsyncIterator[Made]:
         """The image of this installation. Raises as `revision`."""
-        version = platform.python_version()
-        python = _python(self._settings.image_python, version)
+        own = await toolchain.interpreter(Path(getattr(sys, "_base_executable", sys.executable)))
+        python = _python(self._settings.image_python, own.version)
         async with (
-            self._base(version, say) as base,
+            self._base(own, say) as base,
             gateway_image.assembled(base.image, python, work=self.work, epoch=self._epoch) as assembled,
         ):
             yield base.with_layers(assembled)
 
     @asynccontextmanager
-    async def _base(self, version: str, say: Say) -> AsyncIterator[_Base]:
-        """The base image for a Python."""
-        name = self._settings.image_base or f"python:{images.minor(version)}-slim"
+    async def _base(self, python: Interpreter, say: Say) -> AsyncIterator[_Base]:
+        """The base image for a Python. Where none is named and the usual one's registry cannot be reached, that is
+        one made of this machine."""
+        name = self._settings.image_base or USUAL_BASE.format(images.minor(python.version))
         say(f"base image {name}\n")
         with TemporaryDirectory(dir=self.work, prefix="base-") as folder:
             try:
-                source, named = self._source(name, Path(folder))
-                image = await source.image(HERE)
+                try:
+                    source, named = await self._found(name, python, Path(folder))
+                    image = await source.image(HERE)
+                except RegistryUnreachable as error:
+                    if self._settings.image_base is not None or self._settings.image_python is not None:
+                        raise
+                    log.warning("base_image_made_of_this_machine", wanted=name, reason=str(error))
+                    say(f"{error}; the base image is made of this machine\n")
+                    source, named = await self._found(machine_base.NAME, python, Path(folder))
+                    image = await source.image(HERE)
             except _OF_IMAGES as error:
                 raise _unusable(name, error) from error
             yield _Base(_Explained(source, name), f"{named}@{image.descriptor.digest}", image)
+
+    async def _found(self, name: str, python: Interpreter, folder: Path) -> tuple[Source, str]:
+        if name == machine_base.NAME:
+            return FromLayout(await machine_base.make(python, folder)), name
+        return self._source(name, folder)
 
     def _source(self, name: str, folder: Path) -> tuple[Source, str]:
         """What a base image's name means: a folder with a layout, a tar archive of one, else a reference."""
@@ -202,7 +222,7 @@ class _Explained:
 def _unusable(name: str, error: Exception) -> BaseUnusable:
     return BaseUnusable(
         f"the base image {name} cannot be used: {error}; set CONSTELLATION_IMAGE_BASE of the worker to one that it"
-        " can read: a reference, or the folder or tar archive of an OCI layout"
+        " can read: a reference, the folder or tar archive of an OCI layout, or 'machine'"
     )
 
 

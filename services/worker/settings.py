@@ -88,7 +88,8 @@ class WorkerSettings(ServiceSettings):
 
     image_base: str | None = None
     """Base of algorithms' container images, with the same Python as `python`: a reference, or the folder or tar
-    archive of an OCI layout. Default: `python:3.N-slim`."""
+    archive of an OCI layout; or `machine`, one made of this machine's own Python. Default: `python:3.N-slim`, or
+    `machine` where its registry cannot be reached."""
     image_python: PurePosixPath | None = None
     """The Python in it. Default: `/usr/local/bin/python3.N`."""
     image_plain_http: tuple[str, ...] = ()

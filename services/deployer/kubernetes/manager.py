@@ -334,8 +334,9 @@ def _tokens(mine: Live) -> Tokens:
     """Those that the launch has, or new ones."""
     body = mine.get(("Secret", TOKENS)) or {}
     data: Mapping[str, str] = body.get("data") or {}
-    replica, calls = (b64decode(data.get(key, "")).decode() for key in ("replica-token", "call-token-secret"))
-    return Tokens(replica or secrets.token_hex(32), calls or secrets.token_hex(32))
+    kept = (b64decode(data.get(key, "")).decode(errors="replace") for key in ("replica-token", "call-token-secret"))
+    replica, calls = (one or secrets.token_hex(32) for one in kept)
+    return Tokens(replica, calls)
 
 
 def _was_applied(body: Manifest) -> bool:

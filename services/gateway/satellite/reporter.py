@@ -61,6 +61,11 @@ class Reporter:
         self._failing = False
         self.sender = Sender(spool, mothership, longest_pause=heartbeat)
 
+    @property
+    def waiting(self) -> int:
+        """Reports that the platform has not taken."""
+        return self._spool.waiting
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Send reports while the context is open, and at its end what there still is. The spool is open by then."""

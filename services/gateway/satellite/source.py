@@ -31,6 +31,7 @@ from services.gateway.satellite.reporter import Reporter, Standing
 from services.gateway.satellite.routes import Routes
 from services.gateway.satellite.spool import Spool, SpoolTaken
 from services.gateway.settings import MIB, GatewaySettings
+from services.gateway.tally import Gauges
 
 log = logs.get(__name__)
 
@@ -70,6 +71,13 @@ class Satellite:
         """Lost records that were told of."""
         self.callers = Callers(knowledge.directory, None, self.confirm)
         self.records = Records(settings.record_backlog, lambda: self._kept.instance_id)
+        self.gauges: Gauges = {
+            **self.records.gauges,
+            "constellation_reports_waiting": (
+                "Reports that the platform has not taken.",
+                lambda: self.reporter.waiting if self.reporter is not None else 0,
+            ),
+        }
         self.checks: Mapping[str, Callable[[], Awaitable[None]]] = {}
         """None: it has its plan before it serves at all."""
         self.routes = routes or Routes()

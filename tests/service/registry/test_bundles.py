@@ -45,6 +45,7 @@ async def test_it_is_made_of_what_the_launch_is_configured_with(platform: Platfo
     early = await platform.ask("GET", address, "root")
     assert (early.status_code, early.headers["retry-after"]) == (202, "2")
     assert any("the image for gateways waits for a worker" in one for one in early.json()["waiting"])
+    assert f"the image of joe/hello/{commits[0]} waits for a worker" in early.json()["waiting"]
     await made(platform, b"gateway", gateway=True)
     await made(platform, b"algorithm", algorithm=f"joe/hello/{commits[0]}")
 

@@ -157,3 +157,12 @@ def test_what_a_replica_printed(run: Run, platform: Platform) -> None:
     assert json.loads(run("launch", "logs", "l1", "--replica", "r", "--json").stdout) == part
     platform.on("GET /admin/v1/replicas/r/log", {**part, "ended": False, "text": "", "next_offset": 0})
     assert run("launch", "logs", "l1", "--replica", "r").stdout == "", "what runs is not waited for"
+
+
+def test_what_the_pods_of_a_launch_in_a_cluster_printed(run: Run, platform: Platform) -> None:
+    platform.on("GET /admin/v1/launches/l1", {**LAUNCH, "desired": {"deployment_id": "d1"}})
+    platform.on("GET /admin/v1/deployments/d1/log", {"text": "== pod\nhello\n"})
+    assert run("launch", "logs", "l1", "--pods").stdout == "== pod\nhello\n"
+    assert json.loads(run("launch", "logs", "l1", "--pods", "--entry", "a/b", "--json").stdout) == {
+        "text": "== pod\nhello\n"
+    }

@@ -107,6 +107,7 @@ async def test_while_it_is_not_heard_calls_go_on_and_nothing_is_lost(
     assert reporter is not None
     await eventually(lambda: reporter.sender.trouble)
     assert not mothership.reports
+    assert b"constellation_reports_waiting 1.0" in (await edge.request("GET", "/metrics")).body
     mothership.trouble = None
     await eventually(lambda: mothership.calls(TEXT) == 5)
     await eventually(lambda: not spooled(edge))
