@@ -40,7 +40,7 @@ def test_families_of_routes_have_their_gates() -> None:
         if route.path.startswith("/internal/"):
             assert route.gates == ("service_only",), route
         elif route.path.startswith(
-            ("/admin/v1/calls", "/admin/v1/audit", "/admin/v1/satellites", "/admin/v1/launches")
+            ("/admin/v1/calls", "/admin/v1/audit", "/admin/v1/satellites", "/admin/v1/launches", "/admin/v1/images")
         ):
             assert route.gates == ("admin_only",), route
         elif route.path.startswith("/admin/v1/"):
