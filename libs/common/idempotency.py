@@ -29,7 +29,7 @@ from libs.common import db
 from libs.common.auth import Caller
 from libs.common.db import Session
 from libs.common.problems import Invalid, TooLarge, Unprocessable
-from libs.common.web import Gate
+from libs.common.web import Gate, PlainRoute
 
 KEEP = timedelta(hours=24)
 MAX_BODY_BYTES = 4 << 20
@@ -160,7 +160,7 @@ class _Router(APIRouter):
 
 def router(gate: Gate, **options: Any) -> APIRouter:
     """As `web.router`, and its writes take an `Idempotency-Key`. They work on the request's session only."""
-    return _Router(dependencies=[Depends(gate)], **options)
+    return _Router(dependencies=[Depends(gate)], route_class=PlainRoute, **options)
 
 
 async def purge(session: AsyncSession, rows: type[Any], now: datetime) -> int:

@@ -55,7 +55,9 @@ class _PlainJson(Request):
         return document
 
 
-class _PlainRoute(APIRoute):
+class PlainRoute(APIRoute):
+    """Refuses JSON with text that is not `plain`."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
@@ -72,7 +74,7 @@ def router(gate: Gate, *, relays: bool = False, **options: Any) -> APIRouter:
         relays: bodies hold what others wrote or printed, and the routes clean it. Elsewhere, JSON with text that
             is not `plain` is refused.
     """
-    route_class = APIRoute if relays else _PlainRoute
+    route_class = APIRoute if relays else PlainRoute
     return APIRouter(dependencies=[Depends(gate)], route_class=route_class, **options)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -155,7 +156,8 @@ class Node:
             return
         for pid, name in processes.marked(MARK).items():
             if name == f"{self.folders.mark()}-{replica}":
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # one that ended with another
+                    os.kill(pid, signal.SIGKILL)
 
     async def leave_stray(self) -> UUID:
         """Something with this worker's mark that no worker started."""

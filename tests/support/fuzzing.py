@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
+from random import random as chance
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import unquote, urlencode
@@ -132,7 +133,7 @@ class Fuzz:
 
     def _requests(self, operation: Operation) -> list[Sent]:
         cases = _cases(operation)
-        random = Random(None if EXAMPLES else operation.label)
+        random = Random(chance() if EXAMPLES else operation.label)
         count = EXAMPLES or _USUAL_EXAMPLES
         return [self._request(cases[n % len(cases)], random) for n in range(max(count, len(cases)))]
 

@@ -78,8 +78,10 @@ CALLS_AND_DATA = ("/v1/algo/", "/v1/data", "/v1/connector/")
 WITHOUT_KEY = {
     ("post", "/v1/algorithms/{algorithm_id}/compile"),
     ("post", "/v1/algorithms/{owner}/{name}/compile"),
+    ("post", "/admin/v1/launches/{launch_id}/reports"),
 }
-"""Writes of people that take no Idempotency-Key: who asks for a build again waits for the same one."""
+"""Writes that take no Idempotency-Key: who asks for a build again waits for the same one, and reports of satellites
+are numbered."""
 
 
 @pytest.fixture

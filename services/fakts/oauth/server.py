@@ -210,7 +210,10 @@ class Server(AuthorizationServer):
     def authenticate_client(self, request: Request, methods: Sequence[str], endpoint: str = "token") -> Any:
         """Basic authentication and a secret in the form at once are what version 1 of the Fakts protocol sends: they
         are accepted if they agree."""
-        basic_id, basic_secret = extract_basic_authorization(request.headers)
+        try:
+            basic_id, basic_secret = extract_basic_authorization(request.headers)
+        except ValueError:  # not text
+            refuse(InvalidClientError, _UNKNOWN_CLIENT, status_code=401)
         form = request.form
         agree = (
             form.get("client_id", basic_id) == basic_id and form.get("client_secret", basic_secret) == basic_secret

@@ -10,10 +10,11 @@ import hashlib
 from importlib.resources import files
 
 from fastapi import Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from libs.common import web
 from libs.common.auth import public
+from libs.common.openapi import answers
 from libs.common.problems import NotFound
 
 HOME = "/console"
@@ -47,12 +48,18 @@ _KEPT = "public, max-age=31536000, immutable"
 routes = web.router(public)
 
 
-@routes.api_route(HOME, methods=["GET", "HEAD"])
+@routes.head(HOME, response_class=RedirectResponse, status_code=308)
+@routes.get(HOME, response_class=RedirectResponse, status_code=308)
 async def home() -> Response:
     return RedirectResponse(f"{HOME}/", 308)
 
 
-@routes.api_route(f"{HOME}/static/{{version}}/{{name}}", methods=["GET", "HEAD"])
+@routes.head(f"{HOME}/static/{{version}}/{{name}}", response_class=Response)
+@routes.get(
+    f"{HOME}/static/{{version}}/{{name}}",
+    response_class=Response,
+    responses=answers(*(one.split(";")[0] for one in _TYPES.values())),
+)
 async def static_file(version: str, name: str) -> Response:
     """While gateways of two releases run, a page may ask the other one: what it gets then is not kept."""
     if name not in _FILES:
@@ -61,6 +68,7 @@ async def static_file(version: str, name: str) -> Response:
     return Response(_FILES[name], media_type=_TYPES[name.rpartition(".")[2]], headers=headers)
 
 
-@routes.api_route(f"{HOME}/{{path:path}}", methods=["GET", "HEAD"])
+@routes.head(f"{HOME}/{{path:path}}", response_class=HTMLResponse)
+@routes.get(f"{HOME}/{{path:path}}", response_class=HTMLResponse)
 async def page(path: str) -> Response:  # noqa: ARG001 - the page's script reads it
     return Response(_PAGE, media_type=_TYPES["html"], headers=_PAGE_HEADERS)

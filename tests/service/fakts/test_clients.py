@@ -99,6 +99,7 @@ async def test_a_client_authenticates_in_each_way_that_is_told_and_never_by_halv
         ({"client_id": client}, {}, 400),
         ({"client_id": "\x00"}, {}, 400),
         ({}, {"authorization": "Basic !"}, 401),
+        ({}, {"authorization": "Basic //46/w=="}, 401),
         ({}, {}, 400),
     ]
     for form, headers, status in wrong:

@@ -33,7 +33,7 @@ async def environment(platform: Platform, revision: object) -> dict[str, str]:
     return variables
 
 
-async def test_a_secret_reaches_workers_and_nobody_else(
+async def test_a_secret_reaches_those_who_start_replicas_and_nobody_else(
     platform: Platform, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await platform.create()
@@ -44,7 +44,9 @@ async def test_a_secret_reaches_workers_and_nobody_else(
     assert listed["results"] == listed["secrets"] == [made] == [one]
     assert (made["short_name"], made["secret_key"]) == ("token", "TOKEN")
     assert await environment(platform, spec.id) == {"TOKEN": VALUE}
-    for who in ("@gateway", "@deployer", "joe", "root", None):
+    deployer = await platform.ok("GET", f"/internal/revisions/{spec.id}/environment", "@deployer")
+    assert deployer["variables"] == {"TOKEN": VALUE}, "for launches in clusters"
+    for who in ("@gateway", "joe", "root", None):
         answer = await platform.ask("GET", f"/internal/revisions/{spec.id}/environment", who)
         assert answer.status_code in (401, 403)
     told = [made, listed, one, await platform.catalog(made["owner_id"]), await platform.builds()]

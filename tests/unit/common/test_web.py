@@ -76,6 +76,13 @@ async def test_a_route_that_relays_what_others_wrote_gets_all_of_it(http: httpx.
     assert answer.json() == {"characters": 4}
 
 
+async def test_what_does_not_fit_is_explained_whatever_it_is_called(http: httpx.AsyncClient) -> None:
+    body = b'{"\\ud800": 1}'
+    answer = await http.post("/relays", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].endswith(": Input should be a valid string")
+
+
 @pytest.mark.parametrize("target", ["/found/a%00b", "/found/a?q=%00", "/%00"])
 async def test_an_address_with_a_nul_character_is_refused(http: httpx.AsyncClient, target: str) -> None:
     answer = await http.get(target)
