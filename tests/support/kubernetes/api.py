@@ -220,7 +220,7 @@ class KubernetesDouble:
     async def _get(self, asked: Asked, user: str) -> Response:
         body = self._found(asked)
         if asked.part == "log":
-            text = self.controllers.printed.get(asked.name or "", "")
+            text = await self.controllers.log(body, previous=asked.query.get("previous") == "true")
             lines = text.splitlines(keepends=True)[-int(asked.query.get("tailLines", "1000")) :]
             return PlainTextResponse("".join(lines))
         return JSONResponse(body)

@@ -1,6 +1,7 @@
 """What makes Deployments so: replica sets, pods that start, become ready, fail and end, as kubelets would tell it.
 
-Nothing really runs. What the container of an image does is said by an Outcome.
+Nothing really runs, and what the container of an image does is said by an Outcome; unless there is a `node`, which
+runs the pods and tells what became of them (see `kubelet.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from tests.support.kubernetes.defaults import complete
@@ -35,6 +36,13 @@ class Outcome:
     """A call is under way that does not end: it does not leave before it is forced to."""
 
 
+class Node(Protocol):
+    """Runs pods."""
+
+    async def log(self, body: Body, *, previous: bool) -> str:
+        """What a pod's container printed, or the one before it."""
+
+
 class Controllers:
     """`turn` does one round of all controllers."""
 
@@ -50,6 +58,12 @@ class Controllers:
         """Deployments are seen to."""
         self.printed: dict[str, str] = {}
         """By name of the pod."""
+        self.node: Node | None = None
+
+    async def log(self, pod: Body, *, previous: bool) -> str:
+        if self.node is not None:
+            return await self.node.log(pod, previous=previous)
+        return self.printed.get(pod["metadata"]["name"], "")
 
     def turn(self) -> None:
         for namespace in list(self._store.find("Namespace", None)):
@@ -180,7 +194,7 @@ class Controllers:
     def _live(self, pod: Body) -> None:
         outcome = self._outcome(pod)
         if "deletionTimestamp" in pod["metadata"]:
-            if not outcome.holds:
+            if not outcome.holds and self.node is None:
                 self._store.remove(key_of(pod))
             return
         if _owner(pod) is not None and _owner(pod) not in {
@@ -188,11 +202,13 @@ class Controllers:
         }:
             self.end(pod, grace=None)
             return
+        if self.node is not None:
+            return
         status = self._status(pod, outcome)
         if pod.get("status") != status:
             self._store.put({**copy.deepcopy(pod), "status": status})
         if outcome.warning is not None and not status["containerStatuses"][0]["ready"]:
-            self._warn(pod, outcome.warning)
+            self.warn(pod, outcome.warning)
 
     def _status(self, pod: Body, outcome: Outcome) -> Body:
         asked = _gpus(pod)
@@ -219,7 +235,8 @@ class Controllers:
             "containerStatuses": [said],
         }
 
-    def _warn(self, pod: Body, message: str) -> None:
+    def warn(self, pod: Body, message: str) -> None:
+        """An Event about a pod."""
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         about = {"kind": "Pod", "name": name, "namespace": namespace, "uid": pod["metadata"]["uid"]}
         self._store.put(

@@ -1,0 +1,231 @@
+"""A launch in a cluster whose pods really run: what manifests say, images hold and gateways do, all at once.
+
+Everything is on a host of its own: the platform, a container registry, a Docker engine with its bridge, and the
+double of a cluster with a node that runs its pods there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.deployer.kubernetes.satellite import VANITY_URL
+from tests.service.worker.places import passable_folder
+from tests.support.author import Author
+from tests.support.crowd import CLIENTS, Crowd
+from tests.support.deployment import COMMAND, Up
+from tests.support.docker import Docker
+from tests.support.docker_registry import DockerRegistry
+from tests.support.eventually import eventually
+from tests.support.hosts import LoneHost
+from tests.support.images import python_base
+from tests.support.kubernetes import KubernetesDouble
+from tests.support.kubernetes.kubelet import node
+
+pytestmark = pytest.mark.docker
+
+SECONDS = 300.0
+PAUSE = "constellation-test/pause"
+SECRET = "told to the pods of one algorithm alone"
+SPOKEN = """
+import hashlib, os
+print("the algorithm is loaded", flush=True)
+def apply(input):
+    told = hashlib.sha256(os.environ.get("TOKEN", "").encode()).hexdigest()
+    return {"input": input, "version": VERSION, "told": told, "user": os.getuid()}
+"""
+CHAIN = """
+import json, os, urllib.request
+def apply(input):
+    if input == "environment":
+        return dict(os.environ)
+    headers = {"content-type": "application/json"}
+    there = os.environ["ALGORITHMIA_API"] + "/v1/algo/edge/spoken"
+    with urllib.request.urlopen(urllib.request.Request(there, json.dumps(input).encode(), headers)) as answer:
+        return json.load(answer)["result"]
+"""
+
+
+@pytest.fixture
+def lone_host(docker: Docker) -> Iterator[LoneHost]:
+    """The engine of all tests says whether one can be had here."""
+    with LoneHost() as host:
+        yield host
+
+
+def test_a_satellite_in_pods_that_really_run(lone_host: LoneHost, python_archive: Path, tmp_path: Path) -> None:
+    lone_host.on(lambda: asyncio.run(_story(python_archive, tmp_path)))
+
+
+async def _story(python_archive: Path, folder: Path) -> None:
+    kubeconfig = folder / "kubeconfig"
+    with (
+        passable_folder() as place,
+        closing(engine := Docker(place / "engine", networks=True)),
+        DockerRegistry(folder / "registry") as registry,
+    ):
+        await asyncio.to_thread(engine.start)
+        await asyncio.to_thread(engine.run, "import", str(python_archive), PAUSE)
+        (folder / "base").mkdir()
+        (folder / "author").mkdir()
+        (folder / "up").mkdir()
+        variables = {
+            "CONSTELLATION_IMAGE_BASE": str(python_base(folder / "base", python_archive).folder),
+            "CONSTELLATION_IMAGE_PLAIN_HTTP": json.dumps([registry.host]),
+            "CONSTELLATION_CLUSTERS": json.dumps({"prod": {"kubeconfig": str(kubeconfig), "drain_seconds": 30}}),
+        }
+        async with KubernetesDouble().serve() as cluster, node(cluster, engine, pause=PAUSE, folder=place / "pods"):
+            cluster.kubeconfig(kubeconfig)
+            platform = Up(folder / "up", **variables)
+            await asyncio.to_thread(platform.__enter__)
+            try:
+                admin = platform.admin
+                with Author(platform.url, admin["username"], admin["api_key"], folder / "author") as author:
+                    await Story(platform, author, registry, cluster, engine).tell()
+            finally:
+                await asyncio.to_thread(platform.stop)
+
+
+class Story:
+    def __init__(
+        self, platform: Up, author: Author, registry: DockerRegistry, cluster: KubernetesDouble, engine: Docker
+    ) -> None:
+        self.platform = platform
+        self.author = author
+        self.registry = registry
+        self.cluster = cluster
+        self.engine = engine
+
+    async def tell(self) -> None:
+        spoken, second, chain = await asyncio.to_thread(self._write)
+        entries = [*_entry(self.author, "spoken", spoken), *_entry(self.author, "chain", chain)]
+        satellite = await self._command("satellite", "create", "edge", *entries)
+        target = ["cluster=prod", "namespace=sat", f"container_registry={self.registry.host}/edge"]
+        options = [word for member in target for word in ("--set", member)]
+        launch = await self._command("launch", "create", satellite["id"], "prod", "--target", "kubernetes", *options)
+        deployed = await self._command("launch", "deploy", launch["id"])
+        assert deployed["state"] == "deployed", deployed
+
+        url = f"http://{self.cluster.body('Service', 'execution-engine')['spec']['clusterIP']}"
+        await self._calls(url)
+        with Crowd(url, self.author.key, "edge/chain") as crowd:
+            await self._until(lambda: len(crowd.oks) > 50, crowd)
+            await self._command("satellite", "edit", satellite["id"], *_entry(self.author, "spoken", second, 2))
+            deployed = await self._command("launch", "deploy", launch["id"], "--version", "2")
+            assert (deployed["state"], deployed["serving_version"]) == ("deployed", 2), deployed
+            assert len(self._pods("edge/spoken")) == 2
+            await self._until(lambda: crowd.oks[-1][1] == 2, crowd)
+            await self._until(lambda: not self._ending(), crowd)
+            assert crowd.errors == [], "no call was lost"
+        await self._restarts(url)
+        said = await self._command("launch", "logs", launch["id"], "--pods", "--entry", "edge/spoken")
+        assert said["text"].count("the algorithm is loaded") == 2, said["text"]
+        said = await self._command("launch", "logs", launch["id"], "--pods")
+        assert "serving_satellite" in said["text"]
+        assert SECRET not in said["text"]
+
+        await self._command("launch", "stop", launch["id"])
+        assert not self.cluster.bodies("Pod")
+        assert not await asyncio.to_thread(self.engine.run, "ps", "--all", "--quiet")
+
+    def _write(self) -> tuple[str, str, str]:
+        """Commits of the algorithms: two of one that is told a secret, and one of one that calls it."""
+        first = self.author.deploy("spoken", SPOKEN.replace("VERSION", "1"))
+        algorithm = self.author.http.get(f"/v1/algorithms/{self.author.username}/spoken").json()
+        secret = {"short_name": "t", "secret_key": "TOKEN", "secret_value": SECRET}
+        assert self.author.http.post(f"/v1/algorithms/{algorithm['id']}/secrets", json=secret).is_success
+        second = self.author.push("spoken", {"src/spoken.py": SPOKEN.replace("VERSION", "2")})
+        assert self.author.build("spoken", second)["status"] == "succeeded"
+        return first, second, self.author.deploy("chain", CHAIN)
+
+    async def _command(self, *words: str) -> Any:
+        """The document that a command gives, which must succeed."""
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [str(COMMAND), *words, "--json"],
+            env={**os.environ, "CONSTELLATION_DATA_DIR": str(self.platform.data_dir)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}\n{self._reasons()}"
+        return json.loads(done.stdout)
+
+    async def _until(self, is_so: Callable[[], object], crowd: Crowd) -> None:
+        try:
+            await eventually(is_so, SECONDS, every=0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {len(crowd.oks)} calls, {crowd.errors[:3]}\n{self._reasons()}") from None
+
+    async def _calls(self, url: str) -> None:
+        """What a call of either algorithm, directly and through the other, gives to whom."""
+        async with httpx.AsyncClient(base_url=f"{url}/v1/algo/edge", timeout=SECONDS) as http:
+            mine = {"authorization": f"Simple {self.author.key}"}
+            told = {"version": 1, "told": hashlib.sha256(SECRET.encode()).hexdigest(), "user": 65532}
+            for name in ("spoken", "chain"):
+                answer = await http.post(f"/{name}", json="hello", headers=mine)
+                assert answer.json().get("result") == {"input": "hello", **told}, answer.text
+            wrong = await http.post("/spoken", json="hello", headers={"authorization": "Simple simWrong1"})
+            assert wrong.status_code == 401, wrong.text
+            seen = (await http.post("/chain", json="environment", headers=mine)).text
+            tokens = self.cluster.body("Secret", "execution-engine-tokens")["data"].values()
+            assert not [one for one in (SECRET, *map(_decoded, tokens)) if one in seen]
+
+    async def _restarts(self, url: str) -> None:
+        """A container is killed; calls go on with the other replica, and it comes again."""
+        with Crowd(url, self.author.key, "edge/spoken") as crowd:
+            await self._until(lambda: len(crowd.oks) > 50, crowd)
+            victim = self._pods("edge/spoken")[0]
+            container = victim["status"]["containerStatuses"][0]["containerID"].removeprefix("docker://")
+            await asyncio.to_thread(self.engine.run, "kill", container)
+            await self._until(lambda: self._restarted(victim), crowd)
+            seen = len(crowd.oks)
+            await self._until(lambda: len(crowd.oks) > seen + 50, crowd)
+        lost = [words for _, words in crowd.errors if "replica" not in words]
+        assert not lost, lost
+        assert len(crowd.errors) <= CLIENTS, "only calls that ran in it are lost"
+
+    def _restarted(self, pod: dict[str, Any]) -> bool:
+        (status,) = self.cluster.body("Pod", pod["metadata"]["name"])["status"]["containerStatuses"]
+        return bool(status["restartCount"] == 1 and status["ready"])
+
+    def _pods(self, vanity_url: str) -> list[dict[str, Any]]:
+        """Those that are not ending."""
+        return [
+            pod
+            for pod in self.cluster.bodies("Pod")
+            if pod["metadata"]["annotations"].get(VANITY_URL) == vanity_url
+            and "deletionTimestamp" not in pod["metadata"]
+        ]
+
+    def _ending(self) -> bool:
+        return any("deletionTimestamp" in pod["metadata"] for pod in self.cluster.bodies("Pod"))
+
+    def _reasons(self) -> str:
+        """What became of the pods, for the message of a failure."""
+        said = []
+        for name in self.engine.run("ps", "--all", "--format", "{{.ID}}").split():
+            said.append(f"-- {name}\n{self.engine.logs(name)[-1500:]}")
+        statuses = {pod["metadata"]["name"]: pod.get("status") for pod in self.cluster.bodies("Pod")}
+        return "\n".join([json.dumps(statuses, indent=1), *said, self.platform.log_tail("up")])
+
+
+def _entry(author: Author, name: str, commit: str, replicas: int = 1) -> list[str]:
+    return ["--algorithm", f"{author.username}/{name}/{commit}=edge/{name}:{replicas}"]
+
+
+def _decoded(text: str) -> str:
+    return b64decode(text).decode()
