@@ -243,7 +243,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
         "ordered": None if desired is None else f"{desired['action']} version {desired['satellite_version']}",
         "running": None if running is None else _running(running),
         "reason": None if running is None else running["reason"],
-        "address": f"{session.connection.url}{found['address']}",
+        "address": f"{session.connection.url}{found['address']}" if found["target"]["kind"] == "workers" else None,
         **{f"gateway {one['instance'][:8]} {one['run'][-4:]}": _gateway(one) for one in found.get("satellites", ())},
         **{f"calls of {one['vanity_url']}": _usage(one) for one in found.get("usage", {}).get("entries", ())},
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -223,6 +225,15 @@ def test_launches_elsewhere_promotion_and_why_something_does_not_run(
         expect(sheet).to_contain_text("Kubernetes, namespace edge")
         page.mouse.click(10, 10)  # beside the sheet
         expect(sheet).to_have_count(0)
+    platform.ask("POST", f"/admin/v1/launches/{stage}/stop")
+
+
+def test_a_bundle_and_what_it_reports_from_elsewhere(
+    commits: list[str], chromium: Browser, platform: Platform
+) -> None:
+    of = satellite(platform, "carried", commits[0], "carried/tag")
+    with console(chromium, platform, f"/console/satellites/{of}/launches") as page:
+        sheet = page.locator(SHEET)
         page.get_by_role("link", name="New launch instance").click()
         page.get_by_label("Name", exact=True).fill("ship")
         page.get_by_label("Bundle").check()
@@ -230,11 +241,27 @@ def test_launches_elsewhere_promotion_and_why_something_does_not_run(
         ship = platform.ask("GET", f"/admin/v1/satellites/{of}/launches?q=ship")["items"][0]["id"]
         expect(sheet).to_contain_text(f"constellation satellite {of} {ship} get <ADMIN_API_KEY>")
         expect(sheet.get_by_role("button", name="Deploy")).to_have_count(0)
+        expect(page.locator(STATE)).to_contain_text("no report yet")
+        entry = {
+            "vanity_url": "carried/tag",
+            "algorithm": commits[0],
+            "desired": 1,
+            "ready": 0,
+            "reason": "no memory",
+        }
+        report = {
+            **{"launch_id": ship, "deployment_id": str(uuid4()), "satellite_version": 1, "instance": "far-away"},
+            **{"run": "one", "sequence": 1, "at": datetime.now(UTC).isoformat(), "entries": [entry]},
+        }
+        platform.ask("POST", f"/admin/v1/launches/{ship}/reports", json={"reports": [report]})
+        expect(page.locator(STATE)).to_contain_text("1 gateway reports")  # by itself
+        expect(sheet.locator(".entries")).to_contain_text("gateway far-away")
+        expect(sheet.locator(".entries")).to_contain_text("0 of 1 ready")
+        expect(sheet.locator(".reason")).to_contain_text("carried/tag: no memory", ignore_case=True)
         page.keyboard.press("Escape")
         page.get_by_role("link", name="Launch instances", exact=True).first.click()
         page.get_by_role("link", name="ship").click()
         expect(sheet.get_by_role("heading", name="ship")).to_be_visible()
-    platform.ask("POST", f"/admin/v1/launches/{stage}/stop")
 
 
 def test_what_is_refused_is_said_where_it_belongs(commits: list[str], chromium: Browser, platform: Platform) -> None:

@@ -40,6 +40,7 @@ export function LaunchSheet({ satellite, id, editing, onClose, onChange }) {
       <${Acts} launch=${launch} ask=${ask} onDone=${changed} />
       <${Facts} launch=${launch} newest=${satellite.version} />
       <${Entries} running=${launch.running} />
+      <${Elsewhere} satellites=${launch.satellites} />
       <h3>To launch from a command line</h3>
       <${Copy} block label="command" value=${commandOf(launch)} />
       <${History} launch=${launch} orders=${live.data.orders} />
@@ -92,6 +93,20 @@ function Entries({ running }) {
       ${one.starting > 0 && html`<${Tag}>${one.starting} starting</${Tag}>`}
       ${one.draining > 0 && html`<${Tag}>${one.draining} ending</${Tag}>`}</div>
     ${one.ready < one.desired && one.reason && html`<p class="reason">${sentence(one.reason)}</p>`}
+  </li>`)}</ul>`;
+}
+
+/** What gateways apart from the platform reported. */
+function Elsewhere({ satellites }) {
+  if (!satellites?.length) return null;
+  return html`<h3>What reports</h3><ul class="rows entries">${satellites.map((one) => html`<li key=${one.instance + one.run}>
+    <div class="what"><b class="name">gateway ${one.instance.slice(0, 8)}</b>
+      <p class="quiet">Version ${one.satellite_version}, heard of <${Moment} at=${one.last_heard} /></p></div>
+    <div class="tags">${one.stale && html`<${Tag} tone="bad">silent</${Tag}>`}
+      ${!one.up_to_date && html`<${Tag} tone="bad">another version should run</${Tag}>`}
+      <${Tag} tone=${one.ready < one.desired ? "bad" : "good"}>${one.ready} of ${one.desired} ready</${Tag}></div>
+    ${one.entries.filter((entry) => entry.reason).map((entry) =>
+      html`<p class="reason" key=${entry.vanity_url}>${entry.vanity_url}: ${sentence(entry.reason)}</p>`)}
   </li>`)}</ul>`;
 }
 

@@ -11,8 +11,8 @@ const STATES = {
 };
 
 /** How a launch instance is doing: `word`, `tone`, `moving` (it is on its way to something else) and `reason`. */
-export function stateOf({ desired, running, running_known }) {
-  if (!desired) return { word: "never deployed", tone: "", moving: false };
+export function stateOf({ desired, running, running_known, target, satellites }) {
+  if (!desired) return target.kind === "bundle" ? carriedState(satellites) : { word: "never deployed", tone: "", moving: false };
   if (!running_known) return { word: "state unknown", tone: "", moving: true, reason: "No deployer answers just now." };
   if (!running || running.number < desired.number) {
     return { word: desired.action === "stop" ? "stopping" : "ordered", tone: "note", moving: true };
@@ -20,6 +20,16 @@ export function stateOf({ desired, running, running_known }) {
   const [word, tone, moving] = STATES[running.state] ?? [running.state.replaceAll("_", " "), "", true];
   const short = running.state === "deployed" && running.ready < running.desired;
   return { word, tone: short ? "bad" : tone, moving: moving || short, reason: running.reason };
+}
+
+/** How a bundle's gateways said that they are; `satellites` is not known where many launches are listed. */
+function carriedState(satellites) {
+  if (!satellites) return { word: "a bundle", tone: "", moving: false };
+  if (!satellites.length) return { word: "no report yet", tone: "", moving: false };
+  const heard = satellites.filter((one) => !one.stale);
+  if (!heard.length) return { word: "silent", tone: "bad", moving: false };
+  const good = heard.every((one) => one.up_to_date && one.ready >= one.desired);
+  return { word: many(heard.length, "gateway reports", "gateways report"), tone: good ? "good" : "bad", moving: false };
 }
 
 /** Does something of the launch run, or is it to? */
