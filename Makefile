@@ -16,7 +16,7 @@ PURE := libs/common/contracts/*,libs/common/states.py,libs/common/text.py,libs/c
 	services/deployer/placement.py,services/deployer/view.py,services/deployer/launch_plan.py,$\
 	services/deployer/kubernetes/satellite.py,services/deployer/kubernetes/objects.py,services/deployer/kubernetes/pods.py,$\
 	services/deployer/kubernetes/policies.py,services/deployer/kubernetes/drift.py,$\
-	services/deployer/kubernetes/observed.py,services/deployer/kubernetes/steps.py,$\
+	services/deployer/kubernetes/observed.py,services/deployer/kubernetes/printed.py,services/deployer/kubernetes/steps.py,$\
 	services/registry/numbering.py,services/registry/satellite_entries.py,services/registry/application_fields.py,$\
 	constellation/bundle/configuration.py,$\
 	libs/common/oci/references.py,libs/common/oci/challenges.py,libs/common/oci/documents.py,libs/common/oci/images.py

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from libs.common import logs
 from libs.common.contracts.launches import entry_id
-from services.deployer.kubernetes import objects
+from services.deployer.kubernetes import objects, printed
 from services.deployer.kubernetes.cluster import (
     Cluster,
     ClusterError,
@@ -148,15 +148,14 @@ class KubernetesManager:
                 await self._until_gone(launch_id)
 
     async def logs(self, launch_id: UUID, limit: int, *, vanity_url: str | None = None) -> bytes:
-        """The last `limit` bytes of what its pods printed, of one entry or of all and the gateways. Each pod's part
+        """What its pods printed last, of one entry or of all and the gateways, `limit` bytes at most. Each pod's part
         begins with its name; that of the newest one is the last."""
         selector = {} if vanity_url is None else {ENTRY: str(entry_id(launch_id, vanity_url))}
         pods = await self._pods(launch_id, selector)
         pods.sort(key=lambda pod: (str(pod["metadata"].get("creationTimestamp", "")), pod["metadata"]["name"]))
-        said = bytearray()
-        for pod in pods[-MAX_LOGGED_PODS:]:
-            said += f"== {pod['metadata']['name']}\n".encode() + await self._log(pod, max(10, limit // 80))
-        return bytes(said[-limit:]) if limit else b""
+        lines = max(10, limit // 80)
+        said = [(pod["metadata"]["name"], await self._log(pod, lines)) for pod in pods[-MAX_LOGGED_PODS:]]
+        return printed.joined(said, limit)
 
     async def changes(self, launch_id: UUID) -> AsyncGenerator[None]:
         """Something of the launch has changed, or may have. Hints, until the cluster does not answer any more."""
