@@ -33,6 +33,9 @@ MAX_HEAD = 64 * 1024
 MAX_HEADERS = 100
 LINGER_SECONDS = 30.0
 """A client that was answered before it had sent all may send the rest for so long: many read no answer before."""
+FAREWELL_SECONDS = 1.0
+"""When the server stops, a client that has no request under way may begin one more for so long: it may be sending one
+at this moment, which would be lost."""
 WRITE_AHEAD = 1024 * 1024
 """Bytes of answers that are kept for a slow client before its replica has to wait."""
 NEVER = float("inf")
@@ -76,7 +79,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._unsent = 0
         """Bytes of answers that the client had not taken when it was last looked at."""
         self._closing = False
-        """No further request is taken."""
+        """The answer that is under way, or the next one, is the last."""
         self._broken = False
         """What arrives cannot be read any more."""
         self._common: list[tuple[bytes, bytes]] | None = None
@@ -136,10 +139,10 @@ class GatewayProtocol(HttpToolsProtocol):
             self._current.call.resume()
 
     def shutdown(self) -> None:
-        """The server stops: close after the answer that is under way."""
+        """The server stops: close after the answer that is under way, or one more."""
         self._closing = True
         if self._current is None:
-            self._close()
+            self._deadline = min(self._deadline, self._clock.now + FAREWELL_SECONDS)
         elif isinstance(self._current, RequestResponseCycle):
             self._current.keep_alive = False
         else:
@@ -238,6 +241,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._current is None:
             self._current = cycle
             self._deadline = NEVER
+            cycle.keep_alive = cycle.keep_alive and not self._closing
             super()._start_asgi_task(cycle, app)
         else:
             self._queue((cycle, app))

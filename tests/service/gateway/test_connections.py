@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from services.gateway import protocol
 from services.gateway.request_ids import RequestIds
-from tests.service.gateway.client import Client, call, request
+from tests.service.gateway.client import Client, Reply, call, request
 from tests.service.gateway.conftest import Platform
 from tests.service.gateway.doubles import Answer, Asked, envelope
 from tests.support.eventually import eventually
@@ -358,3 +359,32 @@ async def test_stopping_lets_the_call_under_way_finish(surroundings: Platform) -
             asyncio.get_running_loop().call_later(0.3, held.set)
         assert (await client.read()).result == "finished"
         assert await idle.closed() == b""
+
+
+async def test_a_request_that_crosses_the_stop_is_answered_as_the_last(
+    surroundings: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "FAREWELL_SECONDS", 60.0)
+    async with AsyncExitStack() as stack:
+
+        async def ask(url: str) -> list[Reply]:
+            await eventually(lambda: refuses(url))
+            return [await caller.call("joe/echo", key=surroundings.key), await other.request("GET", "/healthz")]
+
+        async with surroundings.serving(drain_seconds=60) as url:
+            caller, other = [await stack.enter_async_context(Client.connect(url)) for _ in range(2)]
+            await surroundings.routed()
+            for client in (caller, other):
+                assert (await client.request("GET", "/healthz")).status == 200
+            asked = asyncio.create_task(ask(url))
+        assert [(one.status, one.headers["connection"]) for one in await asked] == [(200, "close"), (200, "close")]
+        assert [await client.closed() for client in (caller, other)] == [b"", b""]
+
+
+async def refuses(url: str) -> bool:
+    """The server takes no connections any more."""
+    try:
+        async with Client.connect(url):
+            return False
+    except ConnectionRefusedError:
+        return True
