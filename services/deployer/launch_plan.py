@@ -19,7 +19,6 @@ from libs.common.contracts.launches import (
     LaunchState,
     OrderAction,
     WorkersTarget,
-    entry_id,
 )
 
 
@@ -93,17 +92,7 @@ def launched(
         launch_id=launch_id,
         satellite_version=serving.satellite_version,
         keys=serving.keys,
-        entries=tuple(
-            LaunchedEntry(
-                vanity_url=one.vanity_url,
-                owner=one.owner,
-                name=one.name,
-                algorithm_id=one.algorithm_id,
-                revision_id=one.revision_id,
-                route=entry_id(launch_id, one.vanity_url),
-            )
-            for _, one in sorted(entries.items())
-        ),
+        entries=tuple(LaunchedEntry.of(launch_id, one) for _, one in sorted(entries.items())),
     )
 
 

@@ -14,7 +14,7 @@ from services.registry.views import timestamp
 def image(row: Image, subject: ImageSubject | None) -> dict[str, Any]:
     return {
         "id": str(row.id),
-        "kind": "gateway" if subject is None else "revision",
+        "kind": "gateway" if row.revision_id is None else "revision",
         "revision_id": str(row.revision_id) if row.revision_id else None,
         "algorithm": f"{subject.owner}/{subject.name}/{subject.commit}" if subject else None,
         "release": row.release,

@@ -8,7 +8,7 @@ the runner are by then.
 from __future__ import annotations
 
 import platform as machine
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from uuid import UUID
@@ -37,7 +37,7 @@ from libs.common.oci.documents import BadDocument, Descriptor, Manifest, Platfor
 from libs.common.problems import Conflict, Invalid, NotFound
 from libs.common.text import storable
 from services.registry import store
-from services.registry.models import Build, Image, ImageBlob
+from services.registry.models import Algorithm, Build, Image, ImageBlob
 from services.registry.pages import Page, Paging
 from services.registry.work import Patience, WorkQueue
 
@@ -185,15 +185,18 @@ async def subject(session: AsyncSession, row: Image) -> ImageSubject | None:
     if row.revision_id is None:
         return None
     build = await _built(session, row.revision_id)
-    algorithm = await store.by_id(session, build.algorithm_id)
-    return ImageSubject(
-        revision_id=build.id,
-        owner=algorithm.owner,
-        name=algorithm.name,
-        commit=build.commit,
-        language=build.language,
-        artifact=Artifact.model_validate(build.artifact),
+    return _subject(build, await store.by_id(session, build.algorithm_id))
+
+
+async def subjects(session: AsyncSession, rows: Sequence[Image]) -> Mapping[UUID, ImageSubject]:
+    """The revisions that images are of, by image. The platform's own have none."""
+    query = (
+        select(Image.id, Build, Algorithm)
+        .join(Build, Build.id == Image.revision_id)
+        .join(Algorithm, Algorithm.id == Build.algorithm_id)
+        .where(Image.id.in_([row.id for row in rows]))
     )
+    return {key: _subject(build, algorithm) for key, build, algorithm in await session.execute(query)}
 
 
 async def page(session: AsyncSession, paging: Paging, *, revision_id: UUID | None) -> Page[Image]:
@@ -234,6 +237,17 @@ def failure(result: ImageResult) -> str | None:
 
 def _job(row: Image) -> tuple[str, ImageRequested]:
     return image_queue(row.platform), ImageRequested(image_id=row.id)
+
+
+def _subject(build: Build, algorithm: Algorithm) -> ImageSubject:
+    return ImageSubject(
+        revision_id=build.id,
+        owner=algorithm.owner,
+        name=algorithm.name,
+        commit=build.commit,
+        language=build.language,
+        artifact=Artifact.model_validate(build.artifact),
+    )
 
 
 async def _built(session: AsyncSession, revision_id: UUID) -> Build:

@@ -6,10 +6,9 @@ Changing or removing a launch changes nothing that runs; an order does. Orders a
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,33 +31,11 @@ from libs.common.contracts.launches import (
 from libs.common.db import after_commit, now
 from libs.common.feed import FeedPublisher
 from libs.common.problems import Conflict, NotFound, Unprocessable
-from services.registry import plans, satellite_entries, satellites
+from services.registry import launch_fields, plans, satellite_entries, satellites
 from services.registry.audit import Audit
+from services.registry.launch_fields import LaunchBody, LaunchChange
 from services.registry.models import AcceptedKeys, Build, Launch, Order, Satellite, SatelliteVersion
 from services.registry.pages import Page, Paging
-
-MAX_DESCRIPTION = 10_000
-
-
-class LaunchBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    satellite_version: int | None = None
-    """The newest one if it is left out."""
-    description: str = Field(default="", max_length=MAX_DESCRIPTION)
-    target: dict[str, Any] = Field(default_factory=lambda: {"kind": "workers"})
-
-
-class LaunchChange(BaseModel):
-    """What is absent stays."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str | None = None
-    satellite_version: int | None = None
-    description: str | None = Field(default=None, max_length=MAX_DESCRIPTION)
-    target: dict[str, Any] | None = None
 
 
 class Launches:
@@ -77,7 +54,7 @@ class Launches:
             satellite_version=await _version(session, satellite, asked.satellite_version),
             name=satellite_entries.name(asked.name, "launch"),
             description=asked.description,
-            target=_target(asked.target),
+            target=launch_fields.target(asked.target),
             created_at=moment,
             created_by=who.name,
             updated_at=moment,
@@ -100,7 +77,7 @@ class Launches:
         if asked.description is not None:
             row.description = asked.description
         if asked.target is not None:
-            row.target = _target(asked.target)
+            row.target = launch_fields.target(asked.target)
         row.updated_at = now()
         await _flush(session, row)
         said = ", ".join(sorted(asked.model_dump(exclude_none=True)))
@@ -132,7 +109,7 @@ class Launches:
         """
         row = await locked(session, launch_id)
         satellite = await _satellite(session, row)
-        target = plans.TARGET.validate_python(row.target)
+        target = launch_fields.TARGET.validate_python(row.target)
         if isinstance(target, KubernetesTarget) and target.container_registry is None:
             raise Unprocessable(
                 "target.container_registry: name the repository from which the cluster pulls images, such as"
@@ -278,6 +255,17 @@ async def newest_order(session: AsyncSession, launch_id: UUID) -> Order | None:
     return (await session.execute(query)).scalar_one_or_none()
 
 
+async def newest_orders(session: AsyncSession, rows: Sequence[Launch]) -> Mapping[UUID, Order]:
+    """The newest order of each launch that was ever deployed, by its id."""
+    query = (
+        select(Order)
+        .distinct(Order.launch_id)
+        .where(Order.launch_id.in_([row.id for row in rows]))
+        .order_by(Order.launch_id, Order.number.desc())
+    )
+    return {order.launch_id: order for order in (await session.execute(query)).scalars()}
+
+
 async def orders(session: AsyncSession, launch_id: UUID, paging: Paging) -> Page[Order]:
     """Newest first."""
     query = select(Order).where(Order.launch_id == launch_id)
@@ -361,7 +349,7 @@ async def _check_place(session: AsyncSession, row: Launch, target: Target) -> No
     newest = await newest_order(session, row.id)
     if newest is None or newest.action is OrderAction.STOP:
         return
-    before = _place(plans.TARGET.validate_python(newest.target))
+    before = _place(launch_fields.TARGET.validate_python(newest.target))
     if before != _place(target):
         raise Conflict(
             f"launch '{row.name}' runs {before}; stop it before it is deployed to run {_place(target)}, or make"
@@ -391,19 +379,6 @@ async def _check_built(session: AsyncSession, satellite: Satellite, number: int)
             f"version {number} of satellite '{satellite.name}' names what does not exist any more: {', '.join(gone)}"
             "; edit the satellite and deploy the new version"
         )
-
-
-def _target(document: dict[str, Any]) -> dict[str, Any]:
-    """Raises Unprocessable that names the member."""
-    try:
-        known = dict(plans.TARGET.validate_python(document).model_dump(mode="json"))
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
-        said = "; ".join(f"target.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in faults)
-        raise Unprocessable(said) from None
-    if strange := sorted(document.keys() - known.keys()):
-        raise Unprocessable(f"target: a target of kind '{known['kind']}' has no {', '.join(strange)}")
-    return known
 
 
 async def _flush(session: AsyncSession, row: Launch) -> None:

@@ -9,19 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid5
 
-from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts.catalog import CatalogEntry
-from libs.common.contracts.launches import BundleTarget, KeySet, LaunchEntry, LaunchOrder, OrderAction, Target
+from libs.common.contracts.launches import BundleTarget, KeySet, LaunchEntry, LaunchOrder, OrderAction
 from libs.common.contracts.satellites import SatellitePlan
 from libs.common.directory import ACCOUNT_PREFIX, KEY_PREFIX, Directory
 from libs.common.problems import Conflict, NotFound
-from services.registry import catalog
+from services.registry import catalog, launch_fields
 from services.registry.models import AcceptedKeys, Algorithm, Launch, Order, Satellite, SatelliteVersion
-
-TARGET: TypeAdapter[Target] = TypeAdapter(Target)
 
 
 async def of_order(session: AsyncSession, launch: Launch, order: Order) -> LaunchOrder:
@@ -39,7 +36,7 @@ async def of_order(session: AsyncSession, launch: Launch, order: Order) -> Launc
         name=launch.name,
         entries=_entries(version),
         keys=version.keys,
-        target=TARGET.validate_python(order.target),
+        target=launch_fields.TARGET.validate_python(order.target),
         paused=order.paused,
         by=order.by,
         at=order.at,

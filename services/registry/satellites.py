@@ -5,7 +5,7 @@ Every edit makes a new version. A version never changes, so neither does what wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -141,6 +141,19 @@ async def version(session: AsyncSession, row: Satellite, number: int | None = No
     if found is None:
         raise NotFound(f"satellite '{row.name}' has no version {wanted}; its newest is {row.version}")
     return found
+
+
+async def names(session: AsyncSession, ids: Collection[UUID]) -> Mapping[UUID, str]:
+    """What satellites are called, by id."""
+    found = await session.execute(select(Satellite.id, Satellite.name).where(Satellite.id.in_(ids)))
+    return dict(found.tuples().all())
+
+
+async def newest_versions(session: AsyncSession, rows: Sequence[Satellite]) -> Mapping[UUID, SatelliteVersion]:
+    """The newest version of each satellite, by its id."""
+    wanted = [(row.id, row.version) for row in rows]
+    query = select(SatelliteVersion).where(tuple_(SatelliteVersion.satellite_id, SatelliteVersion.number).in_(wanted))
+    return {found.satellite_id: found for found in (await session.execute(query)).scalars()}
 
 
 async def versions(session: AsyncSession, row: Satellite, paging: Paging) -> Page[SatelliteVersion]:

@@ -152,6 +152,18 @@ class LaunchedEntry(Wire):
     route: UUID
     """Key of its replicas in the feed `routes`."""
 
+    @classmethod
+    def of(cls, launch_id: UUID, entry: LaunchEntry) -> LaunchedEntry:
+        """An entry as its launch answers for it."""
+        return cls(
+            vanity_url=entry.vanity_url,
+            owner=entry.owner,
+            name=entry.name,
+            algorithm_id=entry.algorithm_id,
+            revision_id=entry.revision_id,
+            route=entry_id(launch_id, entry.vanity_url),
+        )
+
 
 class Launched(Wire):
     """A launch that runs on workers, for those who route its calls.

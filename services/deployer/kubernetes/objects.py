@@ -159,6 +159,8 @@ def _secret(satellite: Satellite, entry: Entry, tokens: Tokens, labels: Mapping[
     content = satellite.secrets.get(entry.said.algorithm_id)
     if not content:
         return None
+    if taken := sorted(pods.OWN_VARIABLES & content.keys()):
+        raise Unfit(f"{entry.said.algorithm} has secrets by names of the pod's own: {', '.join(taken)}; rename them")
     labels = {**_named(labels, "algorithm"), ENTRY: str(entry.id)}
     return _sealed(entry.name, content, tokens, labels, f"the secrets of {entry.said.algorithm}")
 

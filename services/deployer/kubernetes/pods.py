@@ -17,6 +17,13 @@ HEALTH_PORT = 8081
 GATEWAY_PORT = 8000
 USER = 65532
 LOAD_SECONDS = 300
+OWN_VARIABLES = frozenset(
+    {
+        *("PORT", "HEALTH_PORT", "REPLICA_MUST_LOAD", "REPLICA_LOAD_TIMEOUT", "REPLICA_CONCURRENCY"),
+        *("REPLICA_TOKEN", "REPLICA_GATEWAYS"),
+    }
+)
+"""Of a replica's container: no secret of the algorithm can have such a name."""
 START_SECONDS = LOAD_SECONDS + 60
 """For a pod to answer, once its image is there."""
 PAUSE_SECONDS = 10

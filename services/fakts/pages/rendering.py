@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from libs.common import web
+from libs.common import look, web
 from libs.common.auth import public
 from libs.common.openapi import PAGES
 from libs.common.problems import Problem
@@ -24,7 +24,11 @@ _PATHS = ("/configure", "/apps", "/signin", "/signout", "/o/authorize", "/o/logo
 STATIC_PATH = "/configure/static"
 _STATIC = files("services.fakts.pages") / "static"
 
-STATIC = {name: (_STATIC / name).read_bytes() for name in ("pages.css", "htmx.min.js", "icon.svg")}
+STATIC = {
+    "pages.css": look.STYLE + (_STATIC / "pages.css").read_bytes(),
+    "htmx.min.js": (_STATIC / "htmx.min.js").read_bytes(),
+    "icon.svg": look.ICON,
+}
 _VERSIONS = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in STATIC.items()}
 
 _POLICY = (

@@ -12,7 +12,7 @@ from importlib.resources import files
 from fastapi import Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from libs.common import web
+from libs.common import look, web
 from libs.common.auth import public
 from libs.common.openapi import answers
 from libs.common.problems import NotFound
@@ -25,9 +25,10 @@ _TYPES = {
     "html": "text/html; charset=utf-8",
     "LICENSE": "text/plain; charset=utf-8",
 }
-_FILES = {one.name: one.read_bytes() for one in (files(__package__) / "static").iterdir()}
-_VERSION = hashlib.sha256(b"".join(name.encode() + _FILES[name] for name in sorted(_FILES))).hexdigest()[:12]
-_PAGE = _FILES.pop("index.html").replace(b"{static}", f"{HOME}/static/{_VERSION}".encode())
+FILES = {one.name: one.read_bytes() for one in (files(__package__) / "static").iterdir()}
+FILES |= {"console.css": look.STYLE + FILES["console.css"], "icon.svg": look.ICON}
+_VERSION = hashlib.sha256(b"".join(name.encode() + FILES[name] for name in sorted(FILES))).hexdigest()[:12]
+_PAGE = FILES.pop("index.html").replace(b"{static}", f"{HOME}/static/{_VERSION}".encode())
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -62,10 +63,10 @@ async def home() -> Response:
 )
 async def static_file(version: str, name: str) -> Response:
     """While gateways of two releases run, a page may ask the other one: what it gets then is not kept."""
-    if name not in _FILES:
+    if name not in FILES:
         raise NotFound(f"there is no file '{name[:50]}' here")
     headers = {"cache-control": _KEPT if version == _VERSION else "no-store", "x-content-type-options": "nosniff"}
-    return Response(_FILES[name], media_type=_TYPES[name.rpartition(".")[2]], headers=headers)
+    return Response(FILES[name], media_type=_TYPES[name.rpartition(".")[2]], headers=headers)
 
 
 @routes.head(f"{HOME}/{{path:path}}", response_class=HTMLResponse)

@@ -17,7 +17,6 @@ from libs.common.contracts.launches import (
     Launched,
     LaunchedEntry,
     OrderAction,
-    entry_id,
 )
 from libs.common.contracts.satellites import SatellitePlan
 
@@ -78,17 +77,7 @@ def entries(plan: SatellitePlan) -> Entries:
     launched = Launched(
         launch_id=order.launch_id,
         satellite_version=order.satellite_version,
-        entries=tuple(
-            LaunchedEntry(
-                vanity_url=one.vanity_url,
-                owner=one.owner,
-                name=one.name,
-                algorithm_id=one.algorithm_id,
-                revision_id=one.revision_id,
-                route=entry_id(order.launch_id, one.vanity_url),
-            )
-            for one in order.entries
-        ),
+        entries=tuple(LaunchedEntry.of(order.launch_id, one) for one in order.entries),
         keys=order.keys,
         plain=tuple(one.vanity_url for one in order.entries),
     )

@@ -55,8 +55,8 @@ class PushBody(BaseModel):
 async def list_images(session: Session, asked: AskedPage, *, revision: UUID | None = None) -> dict[str, Any]:
     """Newest first; with `revision`, those of this one."""
     page = await images.page(session, Paging.parse(asked.limit, asked.cursor, pages.number), revision_id=revision)
-    subjects = {row.id: await images.subject(session, row) for row in page.entries}
-    return views.admin_listing(page, lambda row: image_views.image(row, subjects[row.id]))
+    subjects = await images.subjects(session, page.entries)
+    return views.admin_listing(page, lambda row: image_views.image(row, subjects.get(row.id)))
 
 
 @routes.post("", status_code=202, openapi_extra=reads(ImageBody))

@@ -17,7 +17,7 @@ from libs.common.openapi import reads
 from services.registry import launches, pages, reports, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
-from services.registry.launches import LaunchBody, LaunchChange
+from services.registry.launch_fields import LaunchBody, LaunchChange
 from services.registry.models import Launch, Satellite
 from services.registry.pages import Page, Paging
 from services.registry.registry import Registry
@@ -160,9 +160,9 @@ async def _document(parts: Registry, session: Session, row: Launch) -> dict[str,
 
 
 async def _listing(parts: Registry, session: Session, page: Page[Launch]) -> dict[str, Any]:
-    newest = {row.id: await launches.newest_order(session, row.id) for row in page.entries}
-    statuses = await parts.launch_statuses([key for key, order in newest.items() if order is not None])
-    names = {key: (await session.get_one(Satellite, key)).name for key in {row.satellite_id for row in page.entries}}
+    newest = await launches.newest_orders(session, page.entries)
+    statuses = await parts.launch_statuses([*newest])
+    names = await satellites.names(session, {row.satellite_id for row in page.entries})
     return views.admin_listing(
-        page, lambda row: satellite_views.launch(row, names[row.satellite_id], newest[row.id], statuses)
+        page, lambda row: satellite_views.launch(row, names[row.satellite_id], newest.get(row.id), statuses)
     )

@@ -28,10 +28,8 @@ async def list_satellites(session: Session, asked: AskedPage, *, q: Word = None)
     """By name; with `q`, those that have the text in it."""
     paging = Paging.parse(asked.limit, asked.cursor, pages.text, pages.identifier)
     page = await satellites.page(session, paging, search=q)
-    documents = {
-        row.id: satellite_views.satellite(row, await satellites.version(session, row)) for row in page.entries
-    }
-    return views.admin_listing(page, lambda row: documents[row.id])
+    newest = await satellites.newest_versions(session, page.entries)
+    return views.admin_listing(page, lambda row: satellite_views.satellite(row, newest[row.id]))
 
 
 @routes.post("", status_code=201, openapi_extra=reads(SatelliteBody))

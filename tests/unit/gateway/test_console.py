@@ -8,6 +8,7 @@ from importlib.resources import files
 from services.fakts.oauth import console
 from services.fakts.origin import Origin
 from services.fakts.pages.rendering import STATIC as PAGES
+from services.gateway.console.files import FILES
 
 CONSOLE = files("services.gateway.console") / "static"
 VENDORED = ("preact.js", "preact-hooks.js", "htm.js")
@@ -26,7 +27,7 @@ def test_the_console_has_the_colours_of_the_other_pages() -> None:
     def colours(text: str) -> list[str]:
         return re.findall(r"--[a-z-]+: #[0-9a-f]{6};", text)
 
-    own = colours((CONSOLE / "console.css").read_text())
+    own = colours(FILES["console.css"].decode())
     assert own == colours(PAGES["pages.css"].decode())
     assert len(own) == 28
 

@@ -176,6 +176,25 @@ def test_secrets_are_in_secrets_and_their_names_tell_nothing_of_them() -> None:
         text = json.dumps(body)
         assert not any(word in text for word in ("abc", TOKENS.replica, TOKENS.calls, "mandate"))
     assert "abc" not in repr(a_satellite(secrets={ECHO.id: {"PASSWORD": "abc"}}))
+
+
+def test_a_secret_by_a_name_of_the_pods_own_is_refused_in_words() -> None:
+    secrets = {ECHO.id: {"PORT": "1", "REPLICA_TOKEN": "hidden", "KEY": "value"}}
+    with pytest.raises(
+        Unfit, match="has secrets by names of the pod's own: PORT, REPLICA_TOKEN; rename them"
+    ) as told:
+        rendered(a_satellite(secrets=secrets))
+    assert "hidden" not in str(told.value)
+
+
+def test_the_pods_own_variables_are_all_that_replicas_are_given() -> None:
+    containers = [
+        one.body["spec"]["template"]["spec"]["containers"][0]
+        for one in objects.render(a_satellite(), SITE, Tokens("r", "c"))
+        if one.body["kind"] == "Deployment"
+    ]
+    given = {v["name"] for one in containers if one["name"] == "algorithm" for v in one["env"]}
+    assert given == pods.OWN_VARIABLES
     assert TOKENS.calls not in repr(TOKENS)
 
 
