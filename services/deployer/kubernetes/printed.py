@@ -11,10 +11,12 @@ def joined(printed: Sequence[tuple[str, bytes]], limit: int) -> bytes:
 
     Args:
         printed: name and text of each pod.
-        limit: bytes; those that come first are cut off where not even the names fit.
+        limit: bytes; where not even the names fit, these are the last ones of all.
     """
     heads = [f"== {name}\n".encode() for name, _ in printed]
-    rooms = shares([len(text) for _, text in printed], max(0, limit - sum(map(len, heads))))
+    texts = [len(text) for _, text in printed]
+    left = limit - sum(map(len, heads))
+    rooms = shares(texts, left) if left > 0 else texts
     parts = [head + _end(text, room) for head, (_, text), room in zip(heads, printed, rooms, strict=True)]
     return b"".join(parts)[-limit:] if limit else b""
 

@@ -38,7 +38,8 @@ def test_a_line_that_is_longer_than_the_room_is_cut() -> None:
 
 
 def test_the_last_bytes_are_kept_where_names_do_not_fit() -> None:
-    assert joined([("a", b"1\n"), ("b", b"2\n")], 3) == b" b\n"
+    assert joined([("a", b"1\n"), ("b", b"2\n")], 3) == b"\n2\n"
+    assert joined([("a", b"1\n"), ("b", b"12345678\n")], 5) == b"5678\n"
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "bc"]), st.binary(max_size=40)), max_size=4), st.integers(0, 100))
