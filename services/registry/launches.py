@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -259,7 +260,7 @@ async def newest_orders(session: AsyncSession, rows: Sequence[Launch]) -> Mappin
     """The newest order of each launch that was ever deployed, by its id."""
     query = (
         select(Order)
-        .distinct(Order.launch_id)
+        .ext(distinct_on(Order.launch_id))
         .where(Order.launch_id.in_([row.id for row in rows]))
         .order_by(Order.launch_id, Order.number.desc())
     )

@@ -146,7 +146,7 @@ async def version(session: AsyncSession, row: Satellite, number: int | None = No
 async def names(session: AsyncSession, ids: Collection[UUID]) -> Mapping[UUID, str]:
     """What satellites are called, by id."""
     found = await session.execute(select(Satellite.id, Satellite.name).where(Satellite.id.in_(ids)))
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 async def newest_versions(session: AsyncSession, rows: Sequence[Satellite]) -> Mapping[UUID, SatelliteVersion]:
