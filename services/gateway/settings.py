@@ -50,8 +50,8 @@ class GatewaySettings(ServiceSettings):
     satellite_replicas: Path | None = None
     """File that says where the replicas of a satellite are: `{ROUTE: {"host": NAME, "port": 8080}}`. Each address of
     the name is a replica. Read again when it changes."""
-    replica_token: SecretStr | None = None
-    """What those replicas want to be shown."""
+    replica_secret: SecretStr | None = None
+    """Of which the tokens are made that those replicas want to be shown, each entry's another."""
     call_token_secret: SecretStr | None = None
     """Of a satellite, the same for all its gateways. Without it its algorithms cannot call one another."""
     report_token: SecretStr | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from enum import StrEnum
 from uuid import UUID
@@ -102,6 +103,11 @@ class Address(Wire):
     port: int | None = None
     token: str | None = None
     """Sent as `x-replica-token` over TCP."""
+
+
+def derived_token(secret: str, entry_id: UUID) -> str:
+    """What the replicas of an entry want to be shown, where gateways know a secret. It tells nothing of another's."""
+    return hmac.digest(secret.encode(), b"replica " + entry_id.bytes, "sha256").hex()
 
 
 class ReplicaReport(Wire):

@@ -333,7 +333,7 @@ def _tokens(mine: Live) -> Tokens:
     """Those that the launch has, or new ones."""
     body = mine.get(("Secret", TOKENS)) or {}
     data: Mapping[str, str] = body.get("data") or {}
-    kept = (b64decode(data.get(key, "")).decode(errors="replace") for key in ("replica-token", "call-token-secret"))
+    kept = (b64decode(data.get(key, "")).decode(errors="replace") for key in ("replica-secret", "call-token-secret"))
     replica, calls = (one or secrets.token_hex(32) for one in kept)
     return Tokens(replica, calls)
 

@@ -20,6 +20,7 @@ from typing import Any
 from uuid import UUID
 
 from libs.common.contracts.launches import LaunchEntry, entry_id
+from libs.common.contracts.replicas import derived_token
 from services.deployer.kubernetes import pods, policies
 from services.deployer.kubernetes.satellite import (
     ALGORITHM,
@@ -81,6 +82,11 @@ class Entry:
     id: UUID
     name: str
 
+    @property
+    def token_name(self) -> str:
+        """Of the Secret with what its replicas want to be shown."""
+        return f"{self.name}-token"
+
 
 def entries(satellite: Satellite) -> tuple[Entry, ...]:
     return tuple(_entry(satellite.launch_id, one) for one in satellite.order.entries)
@@ -101,6 +107,7 @@ def render(satellite: Satellite, site: Site, tokens: Tokens) -> tuple[Object, ..
 
     made.append(Object(Stage.BASE, _service_account(launch)))
     made.append(Object(Stage.BASE, _tokens(tokens, launch)))
+    made.extend(Object(Stage.BASE, _replica_token(one, tokens, launch)) for one in found)
     made.extend(Object(Stage.BASE, body) for body in (*secrets.values(), report) if body is not None)
     made.append(Object(Stage.BASE, plan))
     for body in policies.policies(satellite.launch_id, launch, reports=satellite.report_token is not None):
@@ -144,13 +151,24 @@ def _service_account(labels: Mapping[str, str]) -> Manifest:
 
 
 def _tokens(tokens: Tokens, labels: Mapping[str, str]) -> Manifest:
-    content = {"replica-token": tokens.replica, "call-token-secret": tokens.calls}
+    content = {"replica-secret": tokens.replica, "call-token-secret": tokens.calls}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": _metadata(TOKENS, labels),
         "type": "Opaque",
         "data": _base64(content),
+    }
+
+
+def _replica_token(entry: Entry, tokens: Tokens, labels: Mapping[str, str]) -> Manifest:
+    """What the replicas of one entry want to be shown. It does for no other's."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(entry.token_name, {**_named(labels, "algorithm"), ENTRY: str(entry.id)}),
+        "type": "Opaque",
+        "data": _base64({"replica-token": derived_token(tokens.replica, entry.id)}),
     }
 
 
@@ -235,6 +253,7 @@ def _algorithm(
         pods.algorithm(
             satellite.image(said),
             algorithm,
+            token=entry.token_name,
             secret=secret["metadata"]["name"] if secret is not None else None,
             gateway=f"http://{GATEWAY}:80",
         ),

@@ -33,7 +33,7 @@ _PLAN_FOLDER = "/etc/constellation/satellite"
 _TMP = "/tmp"  # noqa: S108 - the pod's own
 
 
-def algorithm(image: str, entry: CatalogEntry, *, secret: str | None, gateway: str) -> Manifest:
+def algorithm(image: str, entry: CatalogEntry, *, token: str, secret: str | None, gateway: str) -> Manifest:
     """The container of a replica (see services/worker/runner/container.py)."""
     variables = [
         {"name": "PORT", "value": str(PORT)},
@@ -41,7 +41,7 @@ def algorithm(image: str, entry: CatalogEntry, *, secret: str | None, gateway: s
         {"name": "REPLICA_MUST_LOAD", "value": "1"},
         {"name": "REPLICA_LOAD_TIMEOUT", "value": str(LOAD_SECONDS)},
         {"name": "REPLICA_CONCURRENCY", "value": str(entry.scaling.concurrency)},
-        _from_secret("REPLICA_TOKEN", TOKENS, "replica-token"),
+        _from_secret("REPLICA_TOKEN", token, "replica-token"),
     ]
     if entry.pipeline_enabled:
         variables.append({"name": "REPLICA_GATEWAYS", "value": gateway})
@@ -68,7 +68,7 @@ def gateway(image: str, site: Site, *, report: str | None) -> Manifest:
         {"name": "CONSTELLATION_DRAIN_SECONDS", "value": str(site.drain_seconds)},
         {"name": "CONSTELLATION_SATELLITE_PLAN", "value": f"{_PLAN_FOLDER}/plan.json"},
         {"name": "CONSTELLATION_SATELLITE_REPLICAS", "value": f"{_PLAN_FOLDER}/replicas.json"},
-        _from_secret("CONSTELLATION_REPLICA_TOKEN", TOKENS, "replica-token"),
+        _from_secret("CONSTELLATION_REPLICA_SECRET", TOKENS, "replica-secret"),
         _from_secret("CONSTELLATION_CALL_TOKEN_SECRET", TOKENS, "call-token-secret"),
     ]
     if report is not None:

@@ -15,7 +15,7 @@ from pydantic import Field, RootModel, ValidationError
 
 from libs.common import logs
 from libs.common.contracts.identity import Wire
-from libs.common.contracts.replicas import Address, RouteReplica
+from libs.common.contracts.replicas import Address, RouteReplica, derived_token
 from libs.common.loops import Loop
 from services.gateway.satellite.routes import Routes
 
@@ -65,7 +65,7 @@ async def resolve(host: str) -> list[str]:
 class NamedReplicas:
     """Args:
     routes: is told.
-    token: what the replicas want to be shown.
+    secret: of which the tokens are made that the replicas of an entry want to be shown; None if they want none.
     concurrency: how many calls a replica of an entry runs at once.
     """
 
@@ -73,12 +73,12 @@ class NamedReplicas:
         self,
         routes: Routes,
         *,
-        token: str | None,
+        secret: str | None,
         concurrency: Callable[[UUID], int],
         resolve: Resolve = resolve,
     ) -> None:
         self._routes = routes
-        self._token = token
+        self._secret = secret
         self._concurrency = concurrency
         self._resolve = resolve
         self._places: Mapping[UUID, Place] = {}
@@ -140,8 +140,9 @@ class NamedReplicas:
             log.info("replicas_found", route=str(route), host=place.host)
 
     def _replica(self, route: UUID, place: Place, address: str, concurrency: int) -> RouteReplica:
+        token = derived_token(self._secret, route) if self._secret is not None else None
         return RouteReplica(
             id=uuid5(route, f"{address} {place.port}"),
-            address=Address(host_id="", host=address, port=place.port, token=self._token),
+            address=Address(host_id="", host=address, port=place.port, token=token),
             concurrency=concurrency,
         )

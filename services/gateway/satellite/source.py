@@ -81,10 +81,10 @@ class Satellite:
         self.checks: Mapping[str, Callable[[], Awaitable[None]]] = {}
         """None: it has its plan before it serves at all."""
         self.routes = routes or Routes()
-        token = settings.replica_token
+        secret = settings.replica_secret
         self.names = NamedReplicas(
             self.routes,
-            token=token.get_secret_value() if token is not None else None,
+            secret=secret.get_secret_value() if secret is not None else None,
             concurrency=lambda route: self._concurrency.get(route, 1),
         )
         self.files = [WatchedFile(settings.satellite_plan, self.take)]

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from constellation.server import listen, port_of, served
 from libs.common.contracts.launches import entry_id
+from libs.common.contracts.replicas import derived_token
 from libs.common.contracts.satellites import SatellitePlan
 from services.gateway.app import create_app
 from services.gateway.gateway import Gateway
@@ -29,7 +30,7 @@ from tests.support.replica import Replica
 from tests.support.satellites import PlanMaker
 
 KEY, OTHER_KEY = f"sim{'a' * 24}1", f"sim{'b' * 24}1"
-TOKEN = "what replicas want to be shown"
+TOKEN_SECRET = "of which what replicas want to be shown is made"
 SECRET = "what gateways of the satellite share"
 TEXT, PICTURE = "text/tag", "image/resize"
 
@@ -62,22 +63,25 @@ class Edge:
     def route(self, vanity: str) -> UUID:
         return entry_id(self.maker.launch_id, vanity)
 
-    async def replica(self, *vanity_urls: str, token: str = TOKEN) -> Replica:
-        """A real replica, which the file names for these entries when it is written the next time."""
+    def token(self, vanity: str) -> str:
+        return derived_token(TOKEN_SECRET, self.route(vanity))
+
+    async def replica(self, vanity: str, *, token: str | None = None) -> Replica:
+        """A real replica, which the file names for this entry when it is written the next time."""
         [port] = free_ports(1)
         place = self.folder / f"runner-{uuid4().hex[:6]}"
+        token = token or self.token(vanity)
         replica = Replica(place, CODE, tcp=f"127.0.0.1:{port}", token=token, gateways=[self.url])
         started = await asyncio.to_thread(replica.__enter__)
         self._stack.callback(started.__exit__, None, None, None)
-        for vanity in vanity_urls:
-            self.places[str(self.route(vanity))] = {"host": "127.0.0.1", "port": port}
+        self.places[str(self.route(vanity))] = {"host": "127.0.0.1", "port": port}
         return started
 
     def settings(self, **members: Any) -> GatewaySettings:
         common: dict[str, Any] = {
             "satellite_plan": self.plan_file,
             "satellite_replicas": self.replicas_file,
-            "replica_token": TOKEN,
+            "replica_secret": TOKEN_SECRET,
             "call_token_secret": SECRET,
             "data_dir": self.folder / "gateway",
             "port": self.port,

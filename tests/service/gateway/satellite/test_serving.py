@@ -86,7 +86,7 @@ async def test_an_algorithm_calls_another_entry_for_its_caller(edge: Edge) -> No
 
 
 async def test_a_replica_that_wants_another_token_is_told_of(edge: Edge) -> None:
-    await edge.replica(TEXT, token="another one")
+    await edge.replica(TEXT, token=edge.token(PICTURE))
     edge.write()
     await edge.start()
     assert (await edge.call(f"{TEXT}?timeout=5")).status >= 400
@@ -154,7 +154,7 @@ def test_a_bad_plan_at_the_start_is_an_error_in_words(edge: Edge, content: str |
 async def test_replicas_of_the_same_process_need_no_names(edge: Edge) -> None:
     edge.write()
     routes = Routes()
-    replica = await edge.replica()
+    replica = await edge.replica(TEXT)
     await edge.start(satellite_replicas=None, routes=routes)
     address = Address(host_id=host_id(), unix=str(replica.place / "call.sock"))
     routes.set(edge.route(TEXT), [RouteReplica(id=uuid4(), address=address)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from libs.common.contracts.catalog import NetworkAccess
 from libs.common.contracts.launches import entry_id
+from libs.common.contracts.replicas import derived_token
 from services.deployer.kubernetes import objects, pods
 from services.deployer.kubernetes.objects import Object, Stage
 from services.deployer.kubernetes.satellite import Manifest, Satellite, Site, Tokens, Unfit
@@ -46,6 +48,11 @@ def container(body: Manifest) -> Manifest:
 def named(kind: str, prefix: str, found: dict[tuple[str, str], Manifest]) -> Manifest:
     (body,) = [body for key, body in found.items() if key[0] == kind and key[1].startswith(prefix)]
     return body
+
+
+def sealed(prefix: str, found: dict[tuple[str, str], Manifest]) -> Manifest:
+    """The Secret of that name that never changes."""
+    return named("Secret", prefix, {key: body for key, body in found.items() if body.get("immutable")})
 
 
 def check(made: list[Object], version: str) -> None:
@@ -128,7 +135,7 @@ def test_gateways_are_told_where_replicas_are() -> None:
     assert plan["order"]["satellite_version"] == 1
     variables = {one["name"]: one for one in container(found["Deployment", "execution-engine"])["env"]}
     assert variables["CONSTELLATION_SATELLITE_PLAN"]["value"] == "/etc/constellation/satellite/plan.json"
-    secret = variables["CONSTELLATION_REPLICA_TOKEN"]["valueFrom"]["secretKeyRef"]
+    secret = variables["CONSTELLATION_REPLICA_SECRET"]["valueFrom"]["secretKeyRef"]
     assert secret["key"] in found["Secret", secret["name"]]["data"]
 
 
@@ -157,7 +164,7 @@ def test_gpus_and_processors_are_asked_of_the_cluster() -> None:
 
 def test_secrets_are_in_secrets_and_their_names_tell_nothing_of_them() -> None:
     first = rendered(a_satellite(secrets={ECHO.id: {"PASSWORD": "abc"}}, report_token="mandate"))
-    secret = named("Secret", "algo-text-echo-", first)
+    secret = sealed("algo-text-echo-", first)
     assert secret["immutable"] is True
     assert container(named("Deployment", "algo-text-echo-", first))["envFrom"] == [
         {"secretRef": {"name": secret["metadata"]["name"]}}
@@ -166,16 +173,34 @@ def test_secrets_are_in_secrets_and_their_names_tell_nothing_of_them() -> None:
     reported = variables["CONSTELLATION_REPORT_TOKEN"]["valueFrom"]["secretKeyRef"]["name"]
     assert reported == named("Secret", "execution-engine-report-", first)["metadata"]["name"]
     second = rendered(a_satellite(secrets={ECHO.id: {"PASSWORD": "abd"}}))
-    assert named("Secret", "algo-text-echo-", second)["metadata"]["name"] != secret["metadata"]["name"]
+    assert sealed("algo-text-echo-", second)["metadata"]["name"] != secret["metadata"]["name"]
     other = {
         one.key: one.body
         for one in objects.render(a_satellite(secrets={ECHO.id: {"PASSWORD": "abc"}}), SITE, Tokens("r", "another"))
     }
-    assert named("Secret", "algo-text-echo-", other)["metadata"]["name"] != secret["metadata"]["name"]
+    assert sealed("algo-text-echo-", other)["metadata"]["name"] != secret["metadata"]["name"]
     for body in (body for key, body in first.items() if key[0] != "Secret"):
         text = json.dumps(body)
         assert not any(word in text for word in ("abc", TOKENS.replica, TOKENS.calls, "mandate"))
     assert "abc" not in repr(a_satellite(secrets={ECHO.id: {"PASSWORD": "abc"}}))
+
+
+def test_no_algorithm_is_given_what_replicas_of_another_want_to_be_shown() -> None:
+    found = rendered()
+    tokens, read = {}, {}
+    for (kind, name), body in found.items():
+        if kind == "Deployment":
+            read[name] = {
+                one["valueFrom"]["secretKeyRef"]["name"]
+                for one in container(body)["env"]
+                if "secretKeyRef" in one.get("valueFrom", {})
+            }
+        elif kind == "Secret" and name.endswith("-token"):
+            tokens[name] = base64.b64decode(body["data"]["replica-token"]).decode()
+    gateways = read.pop("execution-engine")
+    assert read == {name.removesuffix("-token"): {name} for name in tokens}
+    assert (len(set(tokens.values())), gateways.isdisjoint(tokens)) == (2, True)
+    assert tokens == {one.token_name: derived_token(TOKENS.replica, one.id) for one in objects.entries(a_satellite())}
 
 
 def test_a_secret_by_a_name_of_the_pods_own_is_refused_in_words() -> None:

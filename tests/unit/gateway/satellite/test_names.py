@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from libs.common.contracts.replicas import Route, RouteReplica
+from libs.common.contracts.replicas import Route, RouteReplica, derived_token
 from services.gateway.satellite import names
 from services.gateway.satellite.names import NamedReplicas
 from services.gateway.satellite.routes import Routes
@@ -41,7 +41,7 @@ class World:
         self.told: list[tuple[str, Route | None]] = []
         self.routes.follow(lambda key, body: self.told.append((key, Route.model_validate(body) if body else None)))
         self.resolver = Resolver()
-        self.named = NamedReplicas(self.routes, token="t", concurrency=lambda _: 3, resolve=self.resolver)
+        self.named = NamedReplicas(self.routes, secret="s", concurrency=lambda _: 3, resolve=self.resolver)
 
     def write(self, **hosts: Any) -> None:
         self.named.take(json.dumps({str(ROUTE): hosts} if hosts else {}).encode())
@@ -65,7 +65,8 @@ async def test_each_address_of_a_name_is_a_replica(world: World) -> None:
     world.resolver.answers["tag.edge.svc"] = ["10.0.0.1", "10.0.0.2"]
     await world.named.once()
     one, two = world.found()
-    assert (one.address.host, one.address.port, one.address.token, one.concurrency) == ("10.0.0.1", 9000, "t", 3)
+    assert (one.address.host, one.address.port, one.concurrency) == ("10.0.0.1", 9000, 3)
+    assert one.address.token == two.address.token == derived_token("s", ROUTE) != derived_token("s", UUID(int=8))
     assert one.id != two.id
     world.resolver.answers["tag.edge.svc"] = ["10.0.0.2", "10.0.0.3"]
     await world.named.once()
@@ -128,7 +129,7 @@ async def test_names_are_looked_up_by_the_system(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(socket, "getaddrinfo", absent)
     routes = Routes()
-    named = NamedReplicas(routes, token=None, concurrency=lambda _: 1)
+    named = NamedReplicas(routes, secret=None, concurrency=lambda _: 1)
     named.take(json.dumps({str(ROUTE): {"host": "absent"}}).encode())
     await named.once()
     known = routes.of(ROUTE)
