@@ -104,6 +104,14 @@ def unpullable() -> Outcome:
     return Outcome(pull_error="failed to resolve reference: no such host")
 
 
+def real() -> Access:
+    """The real cluster. Without one, the test is skipped."""
+    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    if not named:
+        pytest.skip("NOT TRIED ON A REAL CLUSTER: KUBECONFIG names none")
+    return Access("real", Path(named), os.environ.get("CONSTELLATION_TEST_CONTEXT"))
+
+
 def image() -> str:
     return os.environ.get("CONSTELLATION_TEST_IMAGE", "docker.io/library/python:3.11-slim")
 
@@ -122,11 +130,7 @@ async def place(kind: str, folder: Path) -> AsyncIterator[Place]:
         ):
             yield Place(cluster, namespace, 60.0, double)
         return
-    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
-    if not named:
-        pytest.skip("NOT TRIED ON A REAL CLUSTER: KUBECONFIG names none")
-    access = Access("real", Path(named), os.environ.get("CONSTELLATION_TEST_CONTEXT"))
-    async with connect(access) as cluster:
+    async with connect(real()) as cluster:
         try:
             yield Place(cluster, namespace, REAL_SECONDS)
         finally:
