@@ -64,6 +64,8 @@ class Ground:
     runs: Callable[[Any], bool]
     why: Callable[[Manager, Any, UUID], Awaitable[str]]
     patience: float = 60.0
+    speaks: bool = True
+    """What runs prints a line that says `begins`."""
 
 
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker), "double", "cluster"])
@@ -115,7 +117,7 @@ def of_cluster(place: Place) -> Ground:
         return place.manager()
 
     async def thing() -> tuple[Satellite, UUID]:
-        return satellite(places.image())
+        return satellite(place.stand_in.image)
 
     async def broken() -> tuple[Satellite, UUID]:
         missing = "registry.invalid/constellation/none:1"
@@ -125,9 +127,9 @@ def of_cluster(place: Place) -> Ground:
 
     async def stray() -> UUID:
         """What is left of a launch that somebody ended badly."""
-        left, launch_id = satellite(places.image())
+        left, launch_id = satellite(place.stand_in.image)
         await place.cluster.apply(objects.namespace(place.site))
-        for one in places.stand_ins(left, place.site, Tokens("a", "b")):
+        for one in place.stand_in.render(left, place.site, Tokens("a", "b")):
             if one.stage is Stage.GATEWAYS:
                 await place.cluster.apply(one.body, place.namespace)
         return launch_id
@@ -144,7 +146,7 @@ def of_cluster(place: Place) -> Ground:
     def runs(found: Observation) -> bool:
         return found.gateway is not None and found.gateway.settled and found.obstacle is None
 
-    return Ground(manager, thing, broken, stray, runs, why, place.patience)
+    return Ground(manager, thing, broken, stray, runs, why, place.patience, place.stand_in.speaks)
 
 
 async def test_something_runs_once_however_often_it_is_asked_for(ground: Ground) -> None:
@@ -175,6 +177,8 @@ async def test_who_comes_later_finds_what_runs(ground: Ground) -> None:
 
 
 async def test_what_was_printed_is_kept_until_the_end(ground: Ground) -> None:
+    if not ground.speaks:
+        pytest.skip("NOT TRIED ON THIS CLUSTER: what it can run prints nothing")
     manager = await ground.manager()
     spec, key = await ground.thing()
     await running(ground, manager, spec, key)

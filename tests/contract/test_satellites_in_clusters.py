@@ -1,6 +1,6 @@
 """A satellite's life in a namespace: on the double of a cluster always, and on a real one where KUBECONFIG names it.
 
-See `tests/support/kubernetes/places.py` for what a real cluster is told.
+See `places.py` and `stand_ins.py` in `tests/support/kubernetes` for what a real cluster is told.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ def launch_id() -> UUID:
     return uuid4()
 
 
-def version(launch_id: UUID, number: int, *, revision: int = 0, replicas: int = 2, **more: Any) -> Satellite:
+def version(
+    place: Place, launch_id: UUID, number: int, *, revision: int = 0, replicas: int = 2, **more: Any
+) -> Satellite:
     order = satellites.order(launch_id, number, satellites.entry("text/echo", ECHO, revision, replicas))
-    return satellites.satellite(order, ECHO, image=places.image(), **more)
+    return satellites.satellite(order, ECHO, image=place.stand_in.image, **more)
 
 
 async def ready(place: Place, satellite: Satellite, manager: KubernetesManager | None = None) -> Observation:
@@ -62,7 +64,7 @@ async def replicas(place: Place, launch_id: UUID) -> list[Manifest]:
 async def test_from_a_namespace_that_is_not_there_to_one_that_is_empty(place: Place, launch_id: UUID) -> None:
     assert await place.cluster.get("Namespace", place.namespace) is None
     secrets = {ECHO.id: {"KEY": "value"}}
-    found = await ready(place, version(launch_id, 1, secrets=secrets))
+    found = await ready(place, version(place, launch_id, 1, secrets=secrets))
     assert [(one.desired, one.ready) for one in found.entries] == [(2, 2)]
     assert (found.satellite_version, found.gateway is not None and found.gateway.ready) == (1, 2)
     assert await place.cluster.get("Namespace", place.namespace) is not None
@@ -71,7 +73,7 @@ async def test_from_a_namespace_that_is_not_there_to_one_that_is_empty(place: Pl
     assert ingress["spec"]["rules"][0]["host"] == f"{place.namespace}.test"
     assert ingress["spec"]["rules"][0]["http"]["paths"][0]["path"] == "/v1/algo/"
 
-    second = await place.manager().ensure(version(launch_id, 1, secrets=secrets))
+    second = await place.manager().ensure(version(place, launch_id, 1, secrets=secrets))
     assert (second.ready, second.told) == (True, ()), "the cluster keeps all as it was told"
 
     await place.manager().stop(launch_id, patience=place.patience)
@@ -83,8 +85,8 @@ async def test_from_a_namespace_that_is_not_there_to_one_that_is_empty(place: Pl
 
 async def test_versions_follow_one_another_without_fewer_ready_than_wanted(place: Place, launch_id: UUID) -> None:
     manager = place.manager()
-    await ready(place, version(launch_id, 1))
-    satellite = version(launch_id, 2, revision=1)
+    await ready(place, version(place, launch_id, 1))
+    satellite = version(place, launch_id, 2, revision=1)
     lowest = 2
 
     async def step() -> Observation:
@@ -108,7 +110,7 @@ async def test_versions_follow_one_another_without_fewer_ready_than_wanted(place
 
 async def test_more_and_fewer_replicas(place: Place, launch_id: UUID) -> None:
     for number, count in enumerate((1, 3, 1), start=1):
-        found = await ready(place, version(launch_id, number, replicas=count))
+        found = await ready(place, version(place, launch_id, number, replicas=count))
         assert [one.ready for one in found.entries] == [count]
         await eventually(partial(has_replicas, place, launch_id, count), place.patience)
 
@@ -118,7 +120,7 @@ async def has_replicas(place: Place, launch_id: UUID, count: int) -> bool:
 
 
 async def test_a_killed_pod_is_noticed_and_comes_again(place: Place, launch_id: UUID) -> None:
-    satellite = version(launch_id, 1)
+    satellite = version(place, launch_id, 1)
     await ready(place, satellite)
     killed, _ = await replicas(place, launch_id)
     changes = place.manager().changes(launch_id)
@@ -137,7 +139,7 @@ async def test_a_killed_pod_is_noticed_and_comes_again(place: Place, launch_id: 
 
 
 async def test_what_is_deleted_or_changed_is_put_right(place: Place, launch_id: UUID) -> None:
-    satellite = version(launch_id, 1)
+    satellite = version(place, launch_id, 1)
     await ready(place, satellite)
     found, _ = await place.cluster.list("Deployment", place.namespace, {LAUNCH: str(launch_id)})
     for body in found:
@@ -151,9 +153,9 @@ async def test_what_is_deleted_or_changed_is_put_right(place: Place, launch_id: 
 
 async def test_what_the_cluster_does_not_take_changes_nothing(place: Place, launch_id: UUID) -> None:
     site = Site(place.namespace, fqdn="not a host name")
-    manager = KubernetesManager(place.cluster, site, render=places.stand_ins)
+    manager = KubernetesManager(place.cluster, site, render=place.stand_in.render)
     with pytest.raises(Refused, match=r"Ingress 'execution-engine': cluster '(double|real)' does not take it: "):
-        await manager.ensure(version(launch_id, 1))
+        await manager.ensure(version(place, launch_id, 1))
 
     async def is_gone() -> bool:
         return await place.cluster.get("Namespace", place.namespace) is None
@@ -173,5 +175,5 @@ async def test_an_image_that_is_not_there_is_said(place: Place, launch_id: UUID)
         return f"its image {missing} cannot be pulled" in ((await manager.ensure(satellite)).obstacle or "")
 
     await eventually(told, place.patience, every=0.2)
-    found = await ready(place, version(launch_id, 2))
+    found = await ready(place, version(place, launch_id, 2))
     assert found.satellite_version == 2

@@ -76,12 +76,13 @@ async def test_a_satellite_in_pods_of_a_real_cluster(python_archive: Path, tmp_p
     access = places.real()
     if pushed_to is None:
         pytest.skip("NOT TRIED ON A REAL CLUSTER: CONSTELLATION_TEST_REGISTRY names no place for its images")
-    async with places.place("cluster", tmp_path) as place:
+    namespace = places.new_namespace()
+    async with connect(access) as cluster, places.removed_in_the_end(cluster, namespace):
 
         async def kill(pod: Manifest) -> None:
-            await place.cluster.delete("Pod", pod["metadata"]["name"], place.namespace, grace=0)
+            await cluster.delete("Pod", pod["metadata"]["name"], namespace, grace=0)
 
-        ground = Ground(place.cluster, place.namespace, pushed_to, kill, restarts=False)
+        ground = Ground(cluster, namespace, pushed_to, kill, restarts=False)
         await _told(ground, python_archive, tmp_path, access)
 
 
