@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts.launches import EntryStatus, LaunchEntry, LaunchOrder, LaunchStatus, entry_id
 from libs.common.contracts.replicas import ReplicaState
+from libs.common.pages import Page
 from services.deployer import clusters, listings
 from services.deployer.clusters import Seen
-from services.deployer.listings import MAX_REPLICAS_SHOWN, Page
+from services.deployer.listings import MAX_REPLICAS_SHOWN
 from services.deployer.models import Deployment, Launch, LaunchDeployment, Replica
 from services.deployer.states import LIVE
 

@@ -1,22 +1,18 @@
-"""Lists for administrators: filtered, in a fixed order, a page at a time.
-
-A cursor is opaque to clients: the place after which the next page starts.
-"""
+"""Lists for administrators: filtered, in a fixed order, a page at a time."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.common import pages
 from libs.common.contracts.replicas import ReplicaState
+from libs.common.pages import Page
 from libs.common.problems import Invalid, NotFound
 from services.deployer import store
 from services.deployer.models import Deployment, Event, Replica, Worker
@@ -28,18 +24,11 @@ R = TypeVar("R")
 MAX_REPLICAS_SHOWN = 100
 
 
-@dataclass(frozen=True)
-class Page(Generic[R]):
-    rows: Sequence[R]
-    cursor: str | None
-    """Where the next page starts; None on the last one."""
-
-
 async def workers(session: AsyncSession, *, limit: int, cursor: str | None) -> Page[Worker]:
     """By id."""
     query = select(Worker).order_by(Worker.id)
     if cursor is not None:
-        query = query.where(Worker.id > place(cursor, str))
+        query = query.where(Worker.id > place(cursor, pages.text))
     return await page(session, query, limit, lambda row: row.id)
 
 
@@ -138,33 +127,23 @@ async def events(session: AsyncSession, deployment_id: UUID, *, limit: int, curs
     of_it = or_(Event.deployment_id == deployment_id, Event.launch_deployment_id == deployment_id)
     query = select(Event).where(of_it).order_by(Event.id.desc())
     if cursor is not None:
-        query = query.where(Event.id < place(cursor, int))
+        query = query.where(Event.id < place(cursor, pages.number))
     return await page(session, query, limit, lambda row: str(row.id))
 
 
 async def page(session: AsyncSession, query: Select[R], limit: int, at: Callable[[R], str]) -> Page[R]:
     """A page of a query's rows. `at` says where the page after a row starts."""
     rows: Sequence[Any] = (await session.execute(query.limit(limit + 1))).scalars().all()
-    kept = rows[:limit]
-    return Page(kept, _cursor(at(kept[-1])) if len(rows) > limit else None)
-
-
-def _cursor(place: str) -> str:
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+    return pages.page(rows, limit, at)
 
 
 def place(cursor: str, read: Callable[[str], R]) -> R:
     """Where a cursor says that the page starts. Raises Invalid."""
-    try:
-        return read(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode())
-    except (ValueError, binascii.Error):
-        raise Invalid("this cursor did not come from the page before; start without one") from None
+    said = "this cursor did not come from the page before; start without one"
+    return pages.decode(cursor, read, said, code=Invalid.code)
 
 
 def moment_and_id(text: str) -> tuple[datetime, UUID]:
-    """A place that is a moment and an id. Raises ValueError."""
+    """A place that is a moment and an id. Raises ValueError, OverflowError."""
     at, _, key = text.partition(" ")
-    moment = datetime.fromisoformat(at)
-    if moment.tzinfo is None:
-        raise ValueError("a moment without its offset")
-    return moment, UUID(key)
+    return pages.moment(at), pages.identifier(key)

@@ -15,6 +15,7 @@ from libs.common.contracts.catalog import Scaling
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.references import NAME
 from libs.common.db import Database, after_commit, now
+from libs.common.pages import Page
 from libs.common.problems import Conflict, Forbidden, Invalid
 from services.registry import algorithm_settings, launches, linked_versions, satellites, store, templates
 from services.registry.algorithm_settings import ScalingChange, SettingsChange
@@ -22,7 +23,7 @@ from services.registry.audit import Audit
 from services.registry.catalog import Catalog
 from services.registry.details import DetailsChange
 from services.registry.models import Algorithm
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 from services.registry.repositories import Repositories
 
 SWEEP_SECONDS = 3600.0

@@ -20,13 +20,14 @@ from libs.common.contracts.applications import APPLICATION_PREFIX, APPLICATIONS_
 from libs.common.contracts.identity import Principal
 from libs.common.db import now
 from libs.common.feed import FeedPublisher
+from libs.common.pages import Page
 from libs.common.problems import Conflict, NotFound
 from services.registry import application_fields, linked_versions, satellites, store
 from services.registry.application_fields import ApplicationBody, ApplicationChange
 from services.registry.audit import Audit
 from services.registry.linked_versions import Replicas
 from services.registry.models import Application, LinkedVersion, LinkState
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 
 log = logs.get(__name__)
 

@@ -18,9 +18,10 @@ from libs.common.bus import Bus, delivery
 from libs.common.contracts.events import AUDIT_TOPIC, AuditRecorded
 from libs.common.contracts.identity import Principal
 from libs.common.db import Database, after_commit, now
+from libs.common.pages import Page
 from libs.common.text import storable
 from services.registry.models import AuditEntry
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 
 SERVICE = "registry"
 LISTENER = "registry.audit"

@@ -28,6 +28,7 @@ from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested
 from libs.common.db import Database, after_commit, now
 from libs.common.lease import new_token
 from libs.common.loops import Loop
+from libs.common.pages import Page
 from libs.common.problems import Conflict, Invalid, NotFound
 from libs.common.states import step
 from libs.common.text import storable
@@ -36,7 +37,7 @@ from services.registry.access import NoSuchAlgorithm
 from services.registry.catalog import Catalog
 from services.registry.git_process import GitFailed
 from services.registry.models import Algorithm, Build
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 from services.registry.repositories import Repositories
 from services.registry.settings import MIB, RegistrySettings
 from services.registry.signals import Signals

@@ -15,9 +15,10 @@ from sqlalchemy.orm import aliased
 
 from libs.common.contracts.events import CallsRecorded
 from libs.common.db import Database, now
+from libs.common.pages import Page
 from libs.common.text import storable
 from services.registry.models import Algorithm, Build, Call, Release
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 
 LISTENER = "registry.calls"
 ERRORS_DAYS = 7

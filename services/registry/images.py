@@ -34,11 +34,12 @@ from libs.common.contracts.jobs import ImageRequested, image_queue
 from libs.common.contracts.launches import LaunchEntry
 from libs.common.db import Database
 from libs.common.oci.documents import BadDocument, Descriptor, Manifest, Platform, digest_of
+from libs.common.pages import Page
 from libs.common.problems import Conflict, Invalid, NotFound
 from libs.common.text import storable
 from services.registry import store
 from services.registry.models import Algorithm, Build, Image, ImageBlob
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 from services.registry.work import Patience, WorkQueue
 
 RELEASE = package_version("constellation")

@@ -31,12 +31,13 @@ from libs.common.contracts.launches import (
 )
 from libs.common.db import after_commit, now
 from libs.common.feed import FeedPublisher
+from libs.common.pages import Page
 from libs.common.problems import Conflict, NotFound, Unprocessable
 from services.registry import launch_fields, plans, satellite_entries, satellites
 from services.registry.audit import Audit
 from services.registry.launch_fields import LaunchBody, LaunchChange
 from services.registry.models import AcceptedKeys, Build, Launch, Order, Satellite, SatelliteVersion
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 
 
 class Launches:

@@ -18,11 +18,12 @@ from libs.common.contracts.identity import Principal
 from libs.common.contracts.launches import LaunchEntry
 from libs.common.db import now
 from libs.common.directory import Directory
+from libs.common.pages import Page
 from libs.common.problems import Conflict, NotFound, Unprocessable
 from services.registry import accepted_keys, satellite_entries, store
 from services.registry.audit import Audit
 from services.registry.models import Launch, Satellite, SatelliteVersion
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 from services.registry.satellite_entries import Asked, EntryBody
 
 

@@ -16,6 +16,7 @@ from libs.common.contracts.catalog import Callability
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.references import semantic
 from libs.common.db import now
+from libs.common.pages import Page
 from libs.common.problems import Conflict, Forbidden, Invalid, NotFound
 from services.registry import access, algorithm_settings, numbering, store
 from services.registry.algorithm_settings import SettingsChange
@@ -23,7 +24,7 @@ from services.registry.audit import Audit
 from services.registry.catalog import Catalog
 from services.registry.details import DetailsChange
 from services.registry.models import Algorithm, Build, Release
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 
 Text = Annotated[str, Field(max_length=1_000_000)]
 _COMMIT = re.compile(r"[0-9a-fA-F]{40}")

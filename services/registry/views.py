@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from libs.common.contracts.builds import BuildState
 from libs.common.contracts.catalog import Callability
+from libs.common.pages import Page
 from services.registry.calls import CallError
 from services.registry.models import Algorithm, AuditEntry, Build, Call, Release, Secret
-from services.registry.pages import Page
 from services.registry.secret_providers import PROVIDER_ID
 from services.registry.versions import Version
 

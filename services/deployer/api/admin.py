@@ -53,10 +53,10 @@ Cursor = Annotated[str | None, Query(max_length=200, description="The `cursor` o
 @routes.get("/workers")
 async def list_workers(session: Session, limit: Limit = 100, cursor: Cursor = None) -> Listing[WorkerDocument]:
     page = await listings.workers(session, limit=limit, cursor=cursor)
-    usage = await listings.worker_usage(session, [row.id for row in page.rows])
+    usage = await listings.worker_usage(session, [row.id for row in page.entries])
     now = db.now()
-    items = [worker_document(row, usage.get(row.id, Room()), now) for row in page.rows]
-    return Listing(items=items, cursor=page.cursor)
+    items = [worker_document(row, usage.get(row.id, Room()), now) for row in page.entries]
+    return Listing(items=items, cursor=page.marker)
 
 
 @routes.get("/workers/{worker_id}")
@@ -92,9 +92,9 @@ async def list_deployments(
     page = await listings.deployments(
         session, limit=limit, cursor=cursor, algorithm_id=algorithm_id, active=active, launch_id=launch_id
     )
-    replicas = await listings.live_replicas(session, [row.id for row in page.rows])
-    items = [deployment_document(row, _catalog(request), replicas[row.id]) for row in page.rows]
-    return Listing(items=items, cursor=page.cursor)
+    replicas = await listings.live_replicas(session, [row.id for row in page.entries])
+    items = [deployment_document(row, _catalog(request), replicas[row.id]) for row in page.entries]
+    return Listing(items=items, cursor=page.marker)
 
 
 @routes.get("/deployments/launches")
@@ -103,9 +103,9 @@ async def list_launch_deployments(
 ) -> Listing[LaunchDeploymentDocument]:
     """Orders of launches and what became of them, newest first."""
     page = await launch_listings.deployments(session, limit=limit, cursor=cursor, launch_id=launch_id)
-    launches = await launch_listings.launches(session, {row.launch_id for row in page.rows})
-    items = [launch_deployment_document(row, launches[row.launch_id]) for row in page.rows]
-    return Listing(items=items, cursor=page.cursor)
+    launches = await launch_listings.launches(session, {row.launch_id for row in page.entries})
+    items = [launch_deployment_document(row, launches[row.launch_id]) for row in page.entries]
+    return Listing(items=items, cursor=page.marker)
 
 
 @routes.get("/deployments/{deployment_id}")
@@ -142,7 +142,7 @@ async def list_events(
     if await launch_listings.deployment(session, deployment_id) is None:
         await listings.deployment(session, deployment_id)
     page = await listings.events(session, deployment_id, limit=limit, cursor=cursor)
-    return Listing(items=[event_document(row) for row in page.rows], cursor=page.cursor)
+    return Listing(items=[event_document(row) for row in page.entries], cursor=page.marker)
 
 
 @routes.get("/deployments/{deployment_id}/log")
@@ -182,7 +182,7 @@ async def list_replicas(
     page = await listings.replicas(
         session, limit=limit, cursor=cursor, deployment_id=deployment_id, worker_id=worker_id, state=state
     )
-    return Listing(items=[replica_document(row) for row in page.rows], cursor=page.cursor)
+    return Listing(items=[replica_document(row) for row in page.entries], cursor=page.marker)
 
 
 @routes.get("/replicas/{replica_id}")

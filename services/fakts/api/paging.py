@@ -1,14 +1,10 @@
-"""Lists in pages: `limit` and `marker` on the `/v1` routes, `limit` and `cursor` on administrators' routes.
-
-A marker or cursor names the last item of a page, so pages neither skip nor repeat what did not change.
-"""
+"""Lists in pages: `limit` and `marker` on the `/v1` routes, `limit` and `cursor` on administrators' routes."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -16,13 +12,15 @@ from uuid import UUID
 import orjson
 from fastapi import Depends, Request
 
+from libs.common import pages
+from libs.common.pages import BAD_MARKER, MAX_LIMIT
 from libs.common.problems import Invalid
 from services.fakts.context import RequestOrigin
 
 T = TypeVar("T")
 
-DEFAULT_LIMIT, MAX_LIMIT = 50, 1000
-BAD_MARKER, BAD_LIMIT = 5002, 5003
+_BAD_LIMIT = f"limit is a number from 1 to {MAX_LIMIT}"
+_BAD_PLACE = "this is no marker or cursor of this list; leave it out to start over"
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,11 @@ class Asked:
 
     @property
     def after_number(self) -> int:
-        return self._read(int) or 0
+        return self._read(pages.number) or 0
 
     @property
     def after_moment(self) -> tuple[datetime, UUID] | None:
-        return self._read(lambda moment, key: (datetime.fromisoformat(moment).astimezone(UTC), UUID(key)))
+        return self._read(lambda moment, key: (pages.moment(moment), pages.identifier(key)))
 
     def _read(self, parse: Callable[..., T]) -> T | None:
         if self.after is None:
@@ -57,19 +55,19 @@ class Asked:
         try:
             return parse(*self.after)
         except (TypeError, ValueError, OverflowError):
-            raise _bad_position() from None
+            raise Invalid(_BAD_PLACE, code=BAD_MARKER) from None
 
 
 async def _marked(
     request: Request, origin: RequestOrigin, limit: str | None = None, marker: str | None = None
 ) -> Asked:
-    return Asked(_limit(limit), _position(marker), f"{origin.url}{request.url.path}")
+    return _asked(limit, marker, f"{origin.url}{request.url.path}")
 
 
 async def _cursored(
     request: Request, origin: RequestOrigin, limit: str | None = None, cursor: str | None = None
 ) -> Asked:
-    return Asked(_limit(limit), _position(cursor), f"{origin.url}{request.url.path}")
+    return _asked(limit, cursor, f"{origin.url}{request.url.path}")
 
 
 MarkedPage = Annotated[Asked, Depends(_marked)]
@@ -89,31 +87,18 @@ def cursored(asked: Asked, items: Sequence[dict[str, Any]], place: Callable[[int
 
 
 def _next(asked: Asked, items: Sequence[object], place: Callable[[int], Sequence[Any]]) -> str | None:
-    if len(items) <= asked.limit:
-        return None
-    position = [str(part) for part in place(asked.limit - 1)]
-    return base64.urlsafe_b64encode(orjson.dumps(position)).decode().rstrip("=")
+    found = pages.page(
+        range(len(items)), asked.limit, lambda i: orjson.dumps([str(part) for part in place(i)]).decode()
+    )
+    return found.marker
 
 
-def _limit(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_LIMIT
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_LIMIT:
-        raise Invalid(f"limit is a number from 1 to {MAX_LIMIT}", code=BAD_LIMIT)
-    return int(text)
+def _asked(limit: str | None, marker: str | None, url: str) -> Asked:
+    """Raises Invalid."""
+    most = pages.limit(limit, _BAD_LIMIT)
+    return Asked(most, pages.decode(marker, _texts, _BAD_PLACE) if marker else None, url)
 
 
-def _position(text: str | None) -> tuple[str, ...] | None:
-    if not text:
-        return None
-    try:
-        parts = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-    except ValueError:
-        raise _bad_position() from None
-    if not isinstance(parts, list) or not all(isinstance(part, str) and "\x00" not in part for part in parts):
-        raise _bad_position()
-    return tuple(parts)
-
-
-def _bad_position() -> Invalid:
-    return Invalid("this is no marker or cursor of this list; leave it out to start over", code=BAD_MARKER)
+def _texts(place: str) -> tuple[str, ...]:
+    """The parts of a position. Raises ValueError."""
+    return tuple(pages.text(part) for part in pages.listed(place))

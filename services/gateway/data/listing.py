@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,13 +14,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.common.problems import Invalid
+from libs.common import pages
 from services.gateway.data import acl, collections, files
 from services.gateway.data.acl import Access
 from services.gateway.data.asked import Asked
 from services.gateway.models import Collection
-
-_BAD_MARKER = 5002
 
 
 async def listing(session: AsyncSession, asked: Asked, *, marker: str, limit: int, with_acl: bool) -> dict[str, Any]:
@@ -31,7 +28,7 @@ async def listing(session: AsyncSession, asked: Asked, *, marker: str, limit: in
         marker: of the page before; empty for the first page.
         limit: most entries.
     """
-    after = _name(marker)
+    after = pages.decode(marker, pages.text, f"'{marker[:80]}' is no marker of a listing")
     if not asked.path.collection:
         found = await collections.of_account(session, asked, after=after, limit=limit + 1)
         names = [row.name for row in found]
@@ -83,16 +80,5 @@ def _page(kind: str, entries: Sequence[dict[str, Any]], names: Sequence[str], li
     if entries:
         page[kind] = entries[:limit]
     if len(entries) > limit:
-        page["marker"] = urlsafe_b64encode(names[limit - 1].encode()).decode().rstrip("=")
+        page["marker"] = pages.encode(names[limit - 1])
     return page
-
-
-def _name(marker: str) -> str:
-    """The name of the last entry before the page."""
-    try:
-        name = b64decode(marker + "=" * (-len(marker) % 4), altchars=b"-_", validate=True).decode()
-    except ValueError:
-        name = "\0"
-    if "\0" in name:
-        raise Invalid(f"'{marker[:80]}' is no marker of a listing", code=_BAD_MARKER)
-    return name

@@ -4,19 +4,18 @@ their owner, each seeing their own."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from libs.common import idempotency, web
+from libs.common import idempotency, pages, web
 from libs.common.auth import Caller, account_only, admin_only
 from libs.common.contracts.identity import Principal
 from libs.common.db import Session
 from libs.common.problems import NotFound
-from services.registry import access, algorithms, audit, build_logs, builds, calls, pages, store, versions, views
+from services.registry import access, algorithms, audit, build_logs, builds, calls, store, versions, views
 from services.registry.access import NoSuchAlgorithm
 from services.registry.algorithm_settings import ScalingChange
 from services.registry.api.requests import Parts, links
@@ -136,7 +135,7 @@ async def list_calls(
 ) -> dict[str, Any]:
     """Recent calls, newest first: of an account, of an algorithm, at a launch apart from the platform, those that
     failed, those since a moment."""
-    paging = Paging.parse(asked.limit, asked.cursor, _moment, pages.text)
+    paging = Paging.parse(asked.limit, asked.cursor, pages.moment, pages.text)
     page = await calls.entries(
         session,
         paging,
@@ -169,11 +168,3 @@ async def _build(session: Session, build_id: UUID, who: Principal) -> Build:
     except NoSuchAlgorithm:
         pass
     raise NotFound(f"there is no build {build_id}", code=builds.BUILD_CODE)
-
-
-def _moment(part: Any) -> datetime:
-    """A part of a cursor that is a moment. Raises ValueError."""
-    found = datetime.fromisoformat(str(part))
-    if found.tzinfo is None:
-        raise ValueError("not a moment")
-    return found

@@ -7,14 +7,14 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from libs.common import idempotency, web
+from libs.common import idempotency, pages, web
 from libs.common.auth import Caller, account_only, manager_only
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.references import NAME
 from libs.common.db import Session
 from libs.common.openapi import reads
 from libs.common.problems import Forbidden, Invalid, NotFound
-from services.registry import access, algorithms, pages, store, versions, views
+from services.registry import access, algorithms, store, versions, views
 from services.registry.access import NO_SUCH_ALGORITHM, NoSuchAlgorithm
 from services.registry.algorithms import CreateRequest, UpdateRequest
 from services.registry.api.requests import Parts, Subject, body, links, next_link, of_algorithm, paging, subject

@@ -6,11 +6,11 @@ from typing import Any
 
 from fastapi import Request
 
-from libs.common import idempotency
+from libs.common import idempotency, pages
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.openapi import reads
-from services.registry import application_views, applications, linked_versions, pages, views
+from services.registry import application_views, applications, linked_versions, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
 from services.registry.application_fields import (

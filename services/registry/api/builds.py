@@ -6,14 +6,14 @@ from typing import Any
 
 from fastapi import Request
 
-from libs.common import web
+from libs.common import pages, web
 from libs.common.auth import Caller, account_only
 from libs.common.db import Session
+from libs.common.pages import Page
 from libs.common.problems import NotFound
-from services.registry import access, build_logs, builds, pages, store, views
+from services.registry import access, build_logs, builds, store, views
 from services.registry.api.requests import Subject, next_link, of_algorithm, paging
 from services.registry.models import Build
-from services.registry.pages import Page
 from services.registry.versions import Version
 
 routes = web.router(account_only)

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.common import idempotency, ranges
+from libs.common import idempotency, pages, ranges
 from libs.common.auth import Caller, admin_only
 from libs.common.blobs import BlobMissing
 from libs.common.contracts import references
@@ -17,7 +17,7 @@ from libs.common.contracts.images import PLATFORM, WorkState
 from libs.common.db import Session
 from libs.common.openapi import answers, reads
 from libs.common.problems import NotFound, RangeNotSatisfiable, Unprocessable
-from services.registry import image_pushes, image_views, images, pages, store, versions, views
+from services.registry import image_pushes, image_views, images, store, versions, views
 from services.registry.api.admin import AskedPage
 from services.registry.api.requests import Parts, body
 from services.registry.images import GATEWAY, Subject

@@ -9,17 +9,18 @@ from uuid import UUID
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from libs.common import idempotency
+from libs.common import idempotency, pages
 from libs.common.auth import Caller, admin_only
 from libs.common.contracts.bundles import Bundle, BundleAwaited
 from libs.common.db import Session
 from libs.common.openapi import reads
-from services.registry import launches, pages, reports, satellite_views, satellites, views
+from libs.common.pages import Page
+from services.registry import launches, reports, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
 from services.registry.launch_fields import LaunchBody, LaunchChange
 from services.registry.models import Launch, Satellite
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 from services.registry.registry import Registry
 
 routes = idempotency.router(admin_only, prefix="/admin/v1")

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ValidationError
 
 from libs.common.contracts.references import NAME
 from libs.common.db import Session
+from libs.common.pages import Page
 from libs.common.problems import Invalid, TooLarge
 from services.registry import store
 from services.registry.access import NoSuchAlgorithm
 from services.registry.models import Algorithm
-from services.registry.pages import Page, Paging
+from services.registry.pages import Paging
 from services.registry.registry import Registry
 from services.registry.views import Links
 

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from fastapi import Request
 
-from libs.common import idempotency
+from libs.common import idempotency, pages
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.openapi import reads
-from services.registry import launches, pages, satellite_views, satellites, views
+from services.registry import launches, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
 from services.registry.models import AcceptedKeys

@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from libs.common import idempotency, web
+from libs.common import idempotency, pages, web
 from libs.common.auth import Caller, account_only, manager_only
 from libs.common.db import Session
 from libs.common.openapi import also, reads
-from services.registry import access, pages, store, versions, views
+from services.registry import access, store, versions, views
 from services.registry.access import NoSuchAlgorithm
 from services.registry.api.requests import (
     Parts,

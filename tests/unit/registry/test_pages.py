@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.pages import number, text
 from libs.common.problems import Invalid
-from services.registry.pages import Paging, number, text
+from services.registry.pages import Paging
 
 
 def test_fifty_from_the_start_when_nothing_is_said() -> None:
@@ -15,7 +16,7 @@ def test_fifty_from_the_start_when_nothing_is_said() -> None:
     assert Paging.parse("", "", number) == Paging(limit=50, after=None)
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "1.5", "9" * 30, "1_0"])
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "1.5", "9" * 30, "1_0", "0" * 8 + "19999", "\u0665"])
 def test_a_limit_out_of_range_is_refused_with_its_code(limit: str) -> None:
     with pytest.raises(Invalid, match="from 1 to 1000") as refused:
         Paging.parse(limit, None, number)
@@ -49,6 +50,12 @@ def test_a_marker_of_something_else_is_refused_with_its_code(marker: str) -> Non
     with pytest.raises(Invalid) as refused:
         Paging.parse(None, marker, number, text)
     assert refused.value.code == 5002
+
+
+def test_markers_are_read_as_they_were_given_out_before() -> None:
+    assert Paging.parse(None, "WzcsICJuXHUwMGU0bWUiXQ", number, text).after == (7, "näme")
+    page = Paging(limit=1).page([(7, "näme"), (8, "x")], lambda row: row)
+    assert page.marker == "WzcsICJuXHUwMGU0bWUiXQ"
 
 
 @given(count=st.integers(0, 40), limit=st.integers(1, 10))
