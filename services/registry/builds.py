@@ -2,8 +2,7 @@
 
     request -> (source archive) -> job -> claim -> log ... log -> result -> revision in the catalog
 
-The row says what is to be done; the job on the bus is a hint that it waits. A loop (`reconcile`) makes source
-archives, sends jobs, sends them again when nobody came, and takes builds back from workers that fell silent.
+Work as any other (see work.py), which can be had once its source archive is made.
 """
 
 from __future__ import annotations
@@ -13,24 +12,19 @@ import contextlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.common import logs
 from libs.common.blobs import Blobs
 from libs.common.bus import Bus
 from libs.common.contracts.builds import BUILD_TRANSITIONS, BuildLog, BuildResult, BuildSpec, BuildState
 from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested
-from libs.common.db import Database, after_commit, now
-from libs.common.lease import new_token
-from libs.common.loops import Loop
+from libs.common.db import Database, after_commit
 from libs.common.pages import Page
 from libs.common.problems import Conflict, Invalid, NotFound
-from libs.common.states import step
 from libs.common.text import storable
 from services.registry import build_logs, store
 from services.registry.access import NoSuchAlgorithm
@@ -41,9 +35,7 @@ from services.registry.pages import Paging
 from services.registry.repositories import Repositories
 from services.registry.settings import MIB, RegistrySettings
 from services.registry.signals import Signals
-from services.registry.work import hint_pause
-
-log = logs.get(__name__)
+from services.registry.work import Course, Patience, WorkQueue
 
 BUILD_CODE = 1010
 """What the API calls errors of builds by."""
@@ -64,15 +56,22 @@ class BuildParts:
     signals: Signals
 
 
-class Builds:
+class Builds(WorkQueue[Build]):
     """See the module's documentation."""
 
+    course = Course(BUILD_TRANSITIONS, BuildState.QUEUED, BuildState.RUNNING, BuildState.SUCCEEDED, BuildState.FAILED)
+
     def __init__(self, parts: BuildParts, settings: RegistrySettings) -> None:
+        patience = Patience(
+            lease=settings.build_lease_seconds,
+            attempts=settings.build_attempts,
+            timeout=settings.build_timeout_seconds,
+        )
+        super().__init__(Build, "build", database=parts.database, bus=parts.bus, job=_job, patience=patience)
         self._parts = parts
         self._settings = settings
         self._log_limit = settings.build_log_limit_mib * MIB
         self._archiving = asyncio.Semaphore(_ARCHIVES_AT_ONCE)
-        self.loop = Loop("builds", self.reconcile, every=2.0)
 
     async def request(self, session: AsyncSession, algorithm: Algorithm, commit: str) -> Build:
         """The build of a commit: the one that is under way or succeeded, else a new one.
@@ -82,26 +81,22 @@ class Builds:
         newest = await store.newest_build(session, algorithm.id, commit=commit)
         if newest is not None and newest.state is not BuildState.FAILED:
             return newest
-        build = Build(algorithm_id=algorithm.id, commit=commit, language=algorithm.language, created_at=now())
+        build = Build(algorithm_id=algorithm.id, commit=commit, language=algorithm.language)
         session.add(build)
         await session.flush()
-        after_commit(session, self.loop.wake)
+        self.wanted(session)
         return build
 
     async def claim(self, session: AsyncSession, build_id: UUID, worker: str) -> BuildSpec:
         """Give a build to a worker. Raises NotFound, Conflict when it is taken, finished or not ready."""
-        build = await _locked(session, build_id)
-        if build is None:
-            raise NotFound(f"there is no build {build_id}")
-        if build.state is not BuildState.QUEUED or build.source is None:
-            raise Conflict(f"build {build_id} is {build.state}" if build.source else "its source is not ready yet")
+        build = await self.locked(session, build_id)
+        if build.source is None:
+            raise Conflict("its source is not ready yet")
+        begun = build.started_at
+        token = self.take(session, build, worker)
+        build.started_at = begun or build.started_at  # for people, it goes on after a worker was lost
+        build.log_received = 0
         algorithm = await store.by_id(session, build.algorithm_id)
-        moment = now()
-        self._step(session, build, BuildState.RUNNING)
-        build.lease_token = new_token()
-        build.lease_until = moment + timedelta(seconds=self._settings.build_lease_seconds)
-        build.started_at = build.started_at or moment
-        build.worker, build.attempts, build.log_received = worker, build.attempts + 1, 0
         return BuildSpec(
             id=build.id,
             algorithm_id=algorithm.id,
@@ -110,17 +105,16 @@ class Builds:
             commit=build.commit,
             language=build.language,
             source=build.source,
-            lease_token=build.lease_token,
-            lease_seconds=self._settings.build_lease_seconds,
-            timeout_seconds=self._settings.build_timeout_seconds,
+            lease_token=token,
+            lease_seconds=self.patience.lease,
+            timeout_seconds=self.patience.timeout,
             memory_mib=self._settings.build_memory_mib,
         )
 
     async def write_log(self, session: AsyncSession, build_id: UUID, sent: BuildLog) -> None:
         """Keep a piece of log and renew the lease. Raises Conflict when the lease is lost."""
-        build = _holding(await _locked(session, build_id), sent.lease_token)
+        build = self.renew(await self.find(session, build_id), sent.lease_token)
         build_logs.receive(session, build, sent, limit=self._log_limit)
-        build.lease_until = now() + timedelta(seconds=self._settings.build_lease_seconds)
         after_commit(session, lambda: self._parts.signals.tell(build_id))
 
     async def finish(self, session: AsyncSession, build_id: UUID, result: BuildResult) -> None:
@@ -137,47 +131,38 @@ class Builds:
             algorithm = await store.locked(session, algorithm_id)
         except NoSuchAlgorithm:
             raise Conflict(f"build {build_id} is gone") from None
-        build = await _locked(session, build_id)
+        build = await self.find(session, build_id)
         wanted = BuildState.SUCCEEDED if result.succeeded else BuildState.FAILED
         if build is not None and build.lease_token == result.lease_token and build.state is wanted:
             return
-        build = _holding(build, result.lease_token)
+        build = self.held(build, result.lease_token)
         if result.succeeded:
             await self._check_artifact(build, result)
             assert result.artifact is not None  # noqa: S101 - just checked
             build.artifact = result.artifact.model_dump(mode="json")
-        build.reason = None if result.succeeded else storable(result.reason or "the build failed; its log says why")
-        self._end(session, build, wanted)
+        failure = storable(result.reason or "the build failed; its log says why")
+        self.end(session, build, None if result.succeeded else failure)
         if result.succeeded:
             await self._parts.catalog.tell(session, algorithm)
 
     async def reconcile(self) -> None:
         """Bring every unfinished build on: archive, hint, or take back."""
-        await self._take_back()
+        await self.take_back()
         await self._archive_all()
-        await self._hint_all()
+        await self.hint_all()
 
-    async def _take_back(self) -> None:
-        """Builds whose worker fell silent wait again, or fail when that happened too often."""
-        async with self._parts.database.transaction() as session:
-            query = (
-                select(Build)
-                .where(Build.state == BuildState.RUNNING, Build.lease_until < now())
-                .order_by(Build.number)
-                .limit(_BATCH)
-                .with_for_update(skip_locked=True)
-            )
-            for build in (await session.execute(query)).scalars().all():
-                lost = f"worker {build.worker} was lost while it built this"
-                log.warning("build_worker_lost", build=str(build.id), worker=build.worker, attempt=build.attempts)
-                build_logs.append(session, build, f"\n[{lost}]\n", limit=self._log_limit)
-                if build.attempts < self._settings.build_attempts:
-                    self._step(session, build, BuildState.QUEUED)
-                    build.lease_token = build.lease_until = build.next_hint_at = None
-                    build.hints = 0
-                else:
-                    build.reason = f"{lost}, for the {build.attempts}. time: it may need more memory than there is"
-                    self._end(session, build, BuildState.FAILED)
+    def lost(self, session: AsyncSession, row: Build) -> str:
+        lost = f"worker {row.worker} was lost while it built this"
+        build_logs.append(session, row, f"\n[{lost}]\n", limit=self._log_limit)
+        return f"{lost}, for the {row.attempts}. time: it may need more memory than there is"
+
+    def waiting(self) -> ColumnElement[bool]:
+        return super().waiting() & Build.source.is_not(None)
+
+    def end(self, session: AsyncSession, row: Build, reason: str | None) -> None:
+        super().end(session, row, reason)
+        build_id = row.id
+        after_commit(session, lambda: self._parts.signals.tell(build_id))
 
     async def _archive_all(self) -> None:
         async with self._parts.database.transaction() as session:
@@ -205,33 +190,12 @@ class Builds:
             except GitFailed as error:
                 reason = f"the source of the commit cannot be read: {error}"
         async with self._parts.database.transaction() as session:
-            build = await _locked(session, build_id)
+            build = await self.find(session, build_id)
             if build is None or build.state is not BuildState.QUEUED:
                 return
-            build.source, build.reason = digest, reason
+            build.source = digest
             if reason is not None:
-                self._end(session, build, BuildState.FAILED)
-
-    async def _hint_all(self) -> None:
-        """Send the job of each build that waits: at once, and again with growing pauses while nobody comes."""
-        async with self._parts.database.transaction() as session:
-            query = (
-                select(Build.id, Build.hints)
-                .where(
-                    Build.state == BuildState.QUEUED,
-                    Build.source.is_not(None),
-                    or_(Build.next_hint_at.is_(None), Build.next_hint_at < now()),
-                )
-                .order_by(Build.number)
-                .limit(_BATCH)
-            )
-            waiting = (await session.execute(query)).all()
-        for build_id, hints in waiting:
-            await self._parts.bus.send(BUILD_QUEUE, BuildRequested(build_id=build_id))
-            again = now() + timedelta(seconds=hint_pause(hints))
-            sent = update(Build).where(Build.id == build_id, Build.state == BuildState.QUEUED)
-            async with self._parts.database.transaction() as session:
-                await session.execute(sent.values(hints=hints + 1, next_hint_at=again))
+                self.end(session, build, reason)
 
     async def _check_artifact(self, build: Build, result: BuildResult) -> None:
         if result.artifact is None:
@@ -241,17 +205,6 @@ class Builds:
         lock = result.artifact.lock
         if lock is not None and not await self._parts.blobs.exists(lock):
             raise Invalid(f"the lock {lock} is no blob here; upload it first")
-
-    def _end(self, session: AsyncSession, build: Build, state: BuildState) -> None:
-        self._step(session, build, state)
-        build.finished_at, build.lease_until = now(), None
-        build_id = build.id
-        log.info("build_finished", build=str(build_id), state=state.value, reason=build.reason)
-        after_commit(session, lambda: self._parts.signals.tell(build_id))
-
-    def _step(self, session: AsyncSession, build: Build, state: BuildState) -> None:
-        build.state = step(BUILD_TRANSITIONS, build.state, state)
-        after_commit(session, self.loop.wake)
 
 
 async def page(session: AsyncSession, algorithm_id: UUID, paging: Paging) -> Page[Build]:
@@ -274,13 +227,5 @@ async def get(session: AsyncSession, algorithm_id: UUID, build_id: str) -> Build
     return found
 
 
-async def _locked(session: AsyncSession, build_id: UUID) -> Build | None:
-    query = select(Build).where(Build.id == build_id).with_for_update(key_share=True)
-    return (await session.execute(query.execution_options(populate_existing=True))).scalar_one_or_none()
-
-
-def _holding(build: Build | None, token: str) -> Build:
-    """The build, when `token` holds the lease on it. Raises Conflict."""
-    if build is None or build.state is not BuildState.RUNNING or build.lease_token != token:
-        raise Conflict("the lease on this build is lost: drop the work")
-    return build
+def _job(row: Build) -> tuple[str, BuildRequested]:
+    return BUILD_QUEUE, BuildRequested(build_id=row.id)

@@ -30,9 +30,10 @@ from libs.common.oci import references
 from libs.common.oci.references import ImageReference, InvalidImageReference
 from libs.common.problems import Conflict, Unprocessable
 from services.registry import images
+from services.registry.image_queue import ImageQueue
 from services.registry.images import RELEASE, Images
 from services.registry.models import Image, ImagePush
-from services.registry.work import Patience, WorkQueue
+from services.registry.work import Patience
 
 REPOSITORY = "constellation"
 """The repository in a registry of which only the host is named."""
@@ -45,7 +46,7 @@ class ImagePushes:
 
     def __init__(self, made: Images, database: Database, bus: Bus, patience: Patience) -> None:
         self._images = made
-        self.queue = WorkQueue(ImagePush, "image push", database=database, bus=bus, job=_job, patience=patience)
+        self.queue = ImageQueue(ImagePush, "image push", database=database, bus=bus, job=_job, patience=patience)
 
     async def request(self, session: AsyncSession, image: Image, to: str) -> ImagePush:
         """Have an image pushed, also when it was pushed before: what is there already costs little.

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from libs.common.contracts.images import ImageSubject
-from services.registry.models import Image, ImageBlob, ImagePush, Work
+from services.registry.models import Image, ImageBlob, ImagePush, ImageWork
 from services.registry.views import timestamp
 
 
@@ -47,7 +47,7 @@ def push(row: ImagePush) -> dict[str, Any]:
     }
 
 
-def _work(row: Work) -> dict[str, Any]:
+def _work(row: ImageWork) -> dict[str, Any]:
     return {
         "state": row.state.value,
         "reason": row.reason,

@@ -38,9 +38,10 @@ from libs.common.pages import Page
 from libs.common.problems import Conflict, Invalid, NotFound
 from libs.common.text import storable
 from services.registry import store
+from services.registry.image_queue import ImageQueue
 from services.registry.models import Algorithm, Build, Image, ImageBlob
 from services.registry.pages import Paging
-from services.registry.work import Patience, WorkQueue
+from services.registry.work import Patience
 
 RELEASE = package_version("constellation")
 HERE = str(Platform.of(machine.machine()))
@@ -67,7 +68,7 @@ class Images:
 
     def __init__(self, database: Database, blobs: Blobs, bus: Bus, patience: Patience) -> None:
         self._blobs = blobs
-        self.queue = WorkQueue(Image, "image", database=database, bus=bus, job=_job, patience=patience)
+        self.queue = ImageQueue(Image, "image", database=database, bus=bus, job=_job, patience=patience)
 
     async def of_entries(
         self, session: AsyncSession, entries: Sequence[LaunchEntry], *, platform: str | None = None

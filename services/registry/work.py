@@ -1,6 +1,6 @@
 """Work that waits in rows and is done by workers, each of which holds a lease on its row meanwhile.
 
-    ask -> job -> claim -> lease ... lease -> end, well or not -> ask again
+    ask -> job -> claim -> lease ... lease -> end, well or not
 
 The row says what is to be done; the job on the bus is a hint that it waits. A loop (`reconcile`) sends jobs, sends
 them again when nobody came, and takes work back from workers that fell silent.
@@ -8,18 +8,18 @@ them again when nobody came, and takes work back from workers that fell silent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic, TypeVar
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import logs
 from libs.common.bus import Bus
-from libs.common.contracts.images import WORK_TRANSITIONS, ImageClaim, WorkState
 from libs.common.contracts.messages import Message
 from libs.common.db import Database, after_commit, now
 from libs.common.lease import new_token
@@ -38,6 +38,17 @@ W = TypeVar("W", bound=Work)
 
 
 @dataclass(frozen=True)
+class Course:
+    """The states of one kind of work."""
+
+    transitions: Mapping[Any, frozenset[Any]]
+    waits: StrEnum
+    runs: StrEnum
+    done: StrEnum
+    failed: StrEnum
+
+
+@dataclass(frozen=True)
 class Patience:
     """Times in seconds."""
 
@@ -47,12 +58,14 @@ class Patience:
     """How many workers may be lost over one piece of work before it fails."""
     timeout: float
     """For a worker to do it."""
-    pause: float
+    pause: float = 0.0
     """Before what failed is tried again for somebody who still waits for it."""
 
 
 class WorkQueue(Generic[W]):
     """The rows of one table, and the loop that brings them on."""
+
+    course: ClassVar[Course]
 
     def __init__(
         self,
@@ -77,9 +90,13 @@ class WorkQueue(Generic[W]):
         self.patience = patience
         self.loop = Loop(f"{what} work", self.reconcile, every=2.0)
 
+    async def find(self, session: AsyncSession, row_id: UUID) -> W | None:
+        """The row as it is now, locked until the transaction ends."""
+        return await session.get(self._table, row_id, with_for_update={"key_share": True}, populate_existing=True)
+
     async def locked(self, session: AsyncSession, row_id: UUID) -> W:
-        """The row as it is now, locked until the transaction ends. Raises NotFound."""
-        row = await session.get(self._table, row_id, with_for_update={"key_share": True}, populate_existing=True)
+        """As `find`. Raises NotFound."""
+        row = await self.find(session, row_id)
         if row is None:
             raise NotFound(f"there is no {self._what} {row_id}")
         return row
@@ -88,89 +105,78 @@ class WorkQueue(Generic[W]):
         """A new row waits."""
         after_commit(session, self.loop.wake)
 
-    async def again(self, session: AsyncSession, row: W) -> W:
-        """Have it done once more, unless it is under way."""
-        row = await self.locked(session, row.id)
-        if row.state in (WorkState.READY, WorkState.FAILED):
-            self._step(session, row, WorkState.WANTED)
-            row.attempts = 0
-            row.reason = row.worker = row.started_at = row.finished_at = None
-            self._release(row)
-        return row
-
-    async def still_wanted(self, session: AsyncSession, row: W) -> W:
-        """Somebody waits for it: what failed a while ago is tried again."""
-        due = now() - timedelta(seconds=self.patience.pause)
-        if row.state is WorkState.FAILED and (row.finished_at is None or row.finished_at < due):
-            return await self.again(session, row)
-        return row
-
-    def claim(self, session: AsyncSession, row: W, asked: ImageClaim) -> str:
-        """Give a locked row to a worker; the token of its lease.
-
-        Raises Conflict when it is taken or finished, or for workers on another platform.
-        """
-        if asked.platform != row.platform:
-            raise Conflict(f"{self._what} {row.id} is for {row.platform}, and this worker runs on {asked.platform}")
-        if row.state is not WorkState.WANTED:
+    def take(self, session: AsyncSession, row: W, worker: str) -> str:
+        """Give a locked row to a worker; the token of its lease. Raises Conflict when it is taken or finished."""
+        if row.state is not self.course.waits:
             raise Conflict(f"{self._what} {row.id} is {row.state}")
-        self._step(session, row, WorkState.RUNNING)
+        self._step(session, row, self.course.runs)
         token = row.lease_token = new_token()
         row.lease_until = now() + timedelta(seconds=self.patience.lease)
-        row.started_at, row.worker, row.attempts = now(), asked.worker, row.attempts + 1
+        row.started_at, row.worker, row.attempts = now(), worker, row.attempts + 1
         return token
 
-    async def renew(self, session: AsyncSession, row_id: UUID, token: str) -> None:
-        """Raises Conflict when the lease is lost, NotFound when the row is gone."""
-        row = self.held(await self.locked(session, row_id), token)
-        row.lease_until = now() + timedelta(seconds=self.patience.lease)
+    def renew(self, row: W | None, token: str) -> W:
+        """The locked row, whose lease goes on. Raises Conflict when `token` does not hold it."""
+        held = self.held(row, token)
+        held.lease_until = now() + timedelta(seconds=self.patience.lease)
+        return held
 
-    def held(self, row: W, token: str) -> W:
+    def held(self, row: W | None, token: str) -> W:
         """The row, when `token` holds the lease on it. Raises Conflict."""
-        if row.state is not WorkState.RUNNING or row.lease_token != token:
+        if row is None or row.state is not self.course.runs or row.lease_token != token:
             raise Conflict(f"the lease on this {self._what} is lost: drop the work")
         return row
 
     def end(self, session: AsyncSession, row: W, reason: str | None) -> None:
         """It is ready, or failed for a reason."""
-        self._step(session, row, WorkState.READY if reason is None else WorkState.FAILED)
+        self._step(session, row, self.course.done if reason is None else self.course.failed)
         row.reason, row.finished_at, row.lease_until = reason, now(), None
         log.info("work_ended", what=self._what, row=str(row.id), state=row.state.value, reason=reason)
 
+    def release(self, session: AsyncSession, row: W) -> None:
+        """It waits for a worker again."""
+        self._step(session, row, self.course.waits)
+        row.lease_token = row.lease_until = row.next_hint_at = None
+        row.hints = 0
+
+    def lost(self, session: AsyncSession, row: W) -> str:  # noqa: ARG002 - for what writes it down
+        """Why a row whose worker fell silent fails, if no other worker is to try."""
+        return f"worker {row.worker} was lost while it had this {self._what}, for the {row.attempts}. time"
+
+    def waiting(self) -> ColumnElement[bool]:
+        """SQL condition: workers can have the row."""
+        return self._table.state == self.course.waits
+
     async def reconcile(self) -> None:
         """Bring every row on: hint, or take back."""
-        await self._take_back()
-        await self._hint_all()
+        await self.take_back()
+        await self.hint_all()
 
-    async def _take_back(self) -> None:
+    async def take_back(self) -> None:
         """What a worker had that fell silent waits again, or fails when that happened too often."""
         async with self._database.transaction() as session:
             query = (
                 select(self._table)
-                .where(self._table.state == WorkState.RUNNING, self._table.lease_until < now())
+                .where(self._table.state == self.course.runs, self._table.lease_until < now())
                 .order_by(self._table.number)
                 .limit(_BATCH)
                 .with_for_update(skip_locked=True)
             )
             rows: Sequence[W] = (await session.execute(query)).scalars().all()
             for row in rows:
-                lost = f"worker {row.worker} was lost while it had this {self._what}"
                 log.warning("work_lost", what=self._what, row=str(row.id), worker=row.worker, attempt=row.attempts)
+                reason = self.lost(session, row)
                 if row.attempts < self.patience.attempts:
-                    self._step(session, row, WorkState.WANTED)
-                    self._release(row)
+                    self.release(session, row)
                 else:
-                    self.end(session, row, f"{lost}, for the {row.attempts}. time")
+                    self.end(session, row, reason)
 
-    async def _hint_all(self) -> None:
+    async def hint_all(self) -> None:
         """Send the job of each row that waits: at once, and again with growing pauses while nobody comes."""
         async with self._database.transaction() as session:
             query = (
                 select(self._table)
-                .where(
-                    self._table.state == WorkState.WANTED,
-                    or_(self._table.next_hint_at.is_(None), self._table.next_hint_at < now()),
-                )
+                .where(self.waiting(), or_(self._table.next_hint_at.is_(None), self._table.next_hint_at < now()))
                 .order_by(self._table.number)
                 .limit(_BATCH)
             )
@@ -178,17 +184,12 @@ class WorkQueue(Generic[W]):
         for row in waiting:
             await self._bus.send(*self._job(row))
             again = now() + timedelta(seconds=hint_pause(row.hints))
-            sent = update(self._table).where(self._table.id == row.id, self._table.state == WorkState.WANTED)
+            sent = update(self._table).where(self._table.id == row.id, self.waiting())
             async with self._database.transaction() as session:
                 await session.execute(sent.values(hints=row.hints + 1, next_hint_at=again))
 
-    @staticmethod
-    def _release(row: W) -> None:
-        row.lease_token = row.lease_until = row.next_hint_at = None
-        row.hints = 0
-
-    def _step(self, session: AsyncSession, row: W, state: WorkState) -> None:
-        row.state = step(WORK_TRANSITIONS, row.state, state)
+    def _step(self, session: AsyncSession, row: W, state: StrEnum) -> None:
+        row.state = step(self.course.transitions, row.state, state)
         after_commit(session, self.loop.wake)
 
 

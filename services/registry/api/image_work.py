@@ -43,7 +43,8 @@ async def claim_image(image_id: UUID, asked: ImageClaim, who: Caller, parts: Par
 @routes.post(f"{IMAGE}/lease", status_code=204)
 async def renew_image(image_id: UUID, held: Lease, who: Caller, parts: Parts, session: Session) -> Response:
     check_worker(who)
-    await parts.images.queue.renew(session, image_id, held.lease_token)
+    queue = parts.images.queue
+    queue.renew(await queue.locked(session, image_id), held.lease_token)
     return Response(status_code=204)
 
 
@@ -63,7 +64,8 @@ async def claim_push(push_id: UUID, asked: ImageClaim, who: Caller, parts: Parts
 @routes.post(f"{PUSH}/lease", status_code=204)
 async def renew_push(push_id: UUID, held: Lease, who: Caller, parts: Parts, session: Session) -> Response:
     check_worker(who)
-    await parts.image_pushes.queue.renew(session, push_id, held.lease_token)
+    queue = parts.image_pushes.queue
+    queue.renew(await queue.locked(session, push_id), held.lease_token)
     return Response(status_code=204)
 
 

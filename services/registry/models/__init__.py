@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from services.registry.models.algorithms import Algorithm, Build, BuildLogChunk, Call, Push, Release, Secret
 from services.registry.models.applications import Application, LinkedVersion, LinkState
-from services.registry.models.base import Answered, AuditEntry, Base, FeedEntry, FeedVersion
-from services.registry.models.images import Image, ImageBlob, ImagePush, Work
+from services.registry.models.base import Answered, AuditEntry, Base, FeedEntry, FeedVersion, Work
+from services.registry.models.images import Image, ImageBlob, ImagePush, ImageWork
 from services.registry.models.satellites import (
     AcceptedKeys,
     Launch,
@@ -31,6 +31,7 @@ __all__ = [
     "Image",
     "ImageBlob",
     "ImagePush",
+    "ImageWork",
     "Launch",
     "LinkState",
     "LinkedVersion",

@@ -7,9 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
-    BigInteger,
     ForeignKey,
-    Identity,
     Index,
     LargeBinary,
     String,
@@ -24,8 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from libs.common import db
 from libs.common.contracts.builds import BuildState
 from libs.common.contracts.catalog import Callability, Language
-from libs.common.lease import Leased
-from services.registry.models.base import Base, values
+from services.registry.models.base import Base, Work, values
 
 
 class Algorithm(Base):
@@ -62,14 +59,11 @@ class Push(Base):
     actor: Mapped[str] = mapped_column(String(64))
 
 
-class Build(Leased, Base):
+class Build(Work, Base):
     """One attempt to build a commit. A succeeded one is a revision, under the same id."""
 
     __tablename__ = "builds"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
-    """Rises with every build: the order of builds."""
     algorithm_id: Mapped[UUID] = mapped_column(ForeignKey("algorithms.id", ondelete="CASCADE"))
     commit: Mapped[str] = mapped_column(String(40))
     language: Mapped[Language] = mapped_column(values(Language))
@@ -77,20 +71,11 @@ class Build(Leased, Base):
     source: Mapped[str | None] = mapped_column(String(64))
     """Digest of the source archive, once it is made."""
     artifact: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    reason: Mapped[str | None] = mapped_column(Text)
-    attempts: Mapped[int] = mapped_column(default=0)
-    worker: Mapped[str | None] = mapped_column(String(255))
-    hints: Mapped[int] = mapped_column(default=0)
-    """How often the job was sent for this attempt."""
-    next_hint_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
     log_length: Mapped[int] = mapped_column(default=0)
     """Characters of log that are kept."""
     log_received: Mapped[int] = mapped_column(default=0)
     """Characters that the worker that has the build sent so far."""
     log_full: Mapped[bool] = mapped_column(default=False)
-    created_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
-    started_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
-    finished_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
 
     __table_args__ = (
         Index("ix_builds_algorithm_id_number", "algorithm_id", "number"),

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ForeignKey,
-    Identity,
     String,
     Text,
     UniqueConstraint,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from libs.common import db
 from libs.common.contracts.images import WorkState
-from libs.common.lease import Leased
-from services.registry.models.base import Base, values
+from services.registry.models.base import Base, Work, values
 
 
-class Work(Leased):
-    """Columns of a row that workers act on (see work.py)."""
+class ImageWork(Work):
+    """Columns of what is done with images."""
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
     platform: Mapped[str] = mapped_column(String(64))
     """Of the workers that can do it, such as `linux/amd64`."""
     state: Mapped[WorkState] = mapped_column(values(WorkState), default=WorkState.WANTED)
-    reason: Mapped[str | None] = mapped_column(Text)
-    attempts: Mapped[int] = mapped_column(default=0)
-    """Workers that took it since it was last asked for."""
-    worker: Mapped[str | None] = mapped_column(String(255))
-    hints: Mapped[int] = mapped_column(default=0)
-    """How often the job was sent for this attempt."""
-    next_hint_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
-    created_at: Mapped[datetime] = mapped_column(db.UtcDateTime, default=db.now)
-    started_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
-    finished_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
 
 
-class Image(Work, Base):
+class Image(ImageWork, Base):
     """The container image of a revision, or of a release of Constellation itself, for its platform."""
 
     __tablename__ = "images"
@@ -73,7 +57,7 @@ class ImageBlob(Base):
     size: Mapped[int] = mapped_column(BigInteger)
 
 
-class ImagePush(Work, Base):
+class ImagePush(ImageWork, Base):
     """That an image be in another registry."""
 
     __tablename__ = "image_pushes"
