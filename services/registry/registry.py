@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.common import idempotency, logs
+from libs.common import idempotency
 from libs.common.blobs import Blobs
 from libs.common.clients.deployer import DeployerClient
 from libs.common.clients.fakts import FaktsClient
 from libs.common.contracts.bundles import Bundle, BundleAwaited
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.images import ImagesOf
-from libs.common.contracts.launches import LaunchOrder, LaunchStatus
+from libs.common.contracts.launches import LaunchOrder
 from libs.common.contracts.satellites import SatellitePlan
 from libs.common.db import Database, now
 from libs.common.feed import FeedPublisher
@@ -35,6 +34,7 @@ from services.registry.git_backend import Limits
 from services.registry.git_process import Git
 from services.registry.image_pushes import ImagePushes
 from services.registry.images import Images
+from services.registry.launch_statuses import LaunchStatuses
 from services.registry.launches import Launches
 from services.registry.models import Answered, FeedEntry, FeedVersion
 from services.registry.pushes import Pushes
@@ -47,8 +47,6 @@ from services.registry.signals import Signals
 from services.registry.switches import Switches
 from services.registry.versions import Versions
 from services.registry.work import Patience
-
-log = logs.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Registry:
     images: Images
     image_pushes: ImagePushes
     reports: Reports
-    deployer: DeployerClient
+    launch_statuses: LaunchStatuses
 
     @classmethod
     def open(cls, settings: RegistrySettings, runtime: Runtime) -> Registry:
@@ -131,7 +129,7 @@ class Registry:
             images=images,
             image_pushes=ImagePushes(images, database, runtime.bus, patience),
             reports=Reports(database, audit),
-            deployer=DeployerClient(runtime.http, runtime.member),
+            launch_statuses=LaunchStatuses(DeployerClient(runtime.http, runtime.member).launches),
         )
 
     def loops(self) -> list[Loop]:
@@ -146,16 +144,6 @@ class Registry:
             Loop("repositories", self.algorithms.sweep, every=600.0),
             Loop("records", self._purge_records, every=300.0),
         ]
-
-    async def launch_statuses(self, ids: Sequence[UUID]) -> dict[UUID, LaunchStatus] | None:
-        """How launches are doing, by id; None when no deployer answers."""
-        if not ids:
-            return {}
-        try:
-            return await self.deployer.launches(ids)
-        except Unavailable as fault:
-            log.warning("launches_not_known", reason=fault.detail)
-            return None
 
     async def launch_plan(self, launch_id: UUID, deployment_id: UUID | None) -> SatellitePlan:
         """The plan of one order of a launch, the newest one if no deployment is named, without images.
