@@ -33,9 +33,14 @@ class LaunchesApi:
         """
         return self._rest.send("POST", "/admin/v1/satellites", {"name": name, "algorithms": algorithms})
 
-    def change_satellite(self, satellite_id: str, change: Document) -> Document:
-        """Change `name` or `algorithms`. The answer's `running` is what still runs of earlier versions."""
-        return self._rest.send("PUT", _satellite(satellite_id), change)
+    def change_satellite(self, satellite_id: str, change: Document, *, version: int | None = None) -> Document:
+        """Change `name` or `algorithms`. The answer's `running` is what still runs of earlier versions.
+
+        Args:
+            version: the one that the change was made on. If there is a newer one by now, nothing is changed.
+        """
+        headers = {"if-match": f'"{version}"'} if version is not None else {}
+        return self._rest.send("PUT", _satellite(satellite_id), change, headers=headers)
 
     def renew_satellite_keys(self, satellite_id: str) -> Document:
         """A version with the same algorithms that accepts the API keys of today."""

@@ -90,8 +90,8 @@ class Rest:
         """A list that comes in one piece."""
         return self._parsed(self.request("GET", path), list)
 
-    def send(self, method: str, path: str, body: Document | None = None) -> Document:
-        return self.document(self.request(method, path, json=body))
+    def send(self, method: str, path: str, body: Document | None = None, **options: Any) -> Document:
+        return self.document(self.request(method, path, json=body, **options))
 
     def document(self, response: httpx.Response) -> Document:
         return self._parsed(response, dict)

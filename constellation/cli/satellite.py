@@ -48,8 +48,10 @@ def edit(
     """Change the algorithms, which makes a new version. What runs stays as it is until the next deploy."""
     api = session.administrator
     change: dict[str, Any] = {} if name is None else {"name": name}
+    version = None
     if algorithms or remove:
-        held = {one["vanity_url"]: one for one in api.satellite(satellite_id)["algorithms"]}
+        found = api.satellite(satellite_id)
+        version, held = found["version"], {one["vanity_url"]: one for one in found["algorithms"]}
         for vanity in remove or ():
             if held.pop(vanity, None) is None:
                 raise Failed(f"the satellite has no '{vanity}'; it has {', '.join(held)}")
@@ -57,7 +59,7 @@ def edit(
         change["algorithms"] = list(held.values())
     if not (change or renew_keys):
         raise Failed("say what to change: --algorithm, --remove, --name or --renew-keys")
-    changed = api.change_satellite(satellite_id, change) if change else {}
+    changed = api.change_satellite(satellite_id, change, version=version) if change else {}
     _show(session, (changed | api.renew_satellite_keys(satellite_id)) if renew_keys else changed)
 
 

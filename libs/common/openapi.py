@@ -35,6 +35,12 @@ ERRORS = errors(
     "The request cannot be answered as asked: a problem (RFC 9457); on /v1 in the envelope of the Algorithmia API.",
     **{PROBLEM: _PROBLEM, "application/json": _ENVELOPE},
 )
+PRECONDITION: Responses = {
+    412: {
+        "description": "There is a newer one than If-Match names: a problem (RFC 9457) that says which.",
+        "content": {PROBLEM: {"schema": _PROBLEM}},
+    }
+}
 OAUTH_ERRORS = errors(
     "An error of OAuth (RFC 6749, section 5.2), or a problem (RFC 9457).",
     **{"application/json": _object(error=_TEXT), PROBLEM: _PROBLEM},
@@ -47,6 +53,11 @@ PAGES = errors("A page that says what is wrong.", **{"text/html": _TEXT})
 def answers(*media_types: str) -> Responses:
     """Declares what a route answers that makes its answers itself."""
     return {200: {"content": {name: {} for name in media_types}}}
+
+
+def tagged(description: str) -> Responses:
+    """Declares the entity tag of what a route answers."""
+    return {200: {"headers": {"ETag": {"description": description, "schema": _TEXT}}}}
 
 
 def also(*statuses: int) -> Responses:

@@ -47,6 +47,12 @@ class Conflict(Problem):
     status, title, code = 409, "Conflict", 6001
 
 
+class PreconditionFailed(Problem):
+    """What If-Match named is not what there is now."""
+
+    status, title, code = 412, "Precondition failed", 6001
+
+
 class TooLarge(Problem):
     status, title, code = 413, "Too large", 6001
 

@@ -14,12 +14,13 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.common import etags
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.launches import LaunchEntry
 from libs.common.db import now
 from libs.common.directory import Directory
 from libs.common.pages import Page
-from libs.common.problems import Conflict, NotFound, Unprocessable
+from libs.common.problems import Conflict, NotFound, PreconditionFailed, Unprocessable
 from services.registry import accepted_keys, satellite_entries, store
 from services.registry.audit import Audit
 from services.registry.models import Launch, Satellite, SatelliteVersion
@@ -67,10 +68,27 @@ class Satellites:
         return row
 
     async def change(
-        self, session: AsyncSession, satellite_id: UUID, asked: SatelliteChange, who: Principal
+        self,
+        session: AsyncSession,
+        satellite_id: UUID,
+        asked: SatelliteChange,
+        who: Principal,
+        *,
+        if_match: Sequence[str] | None = None,
     ) -> Satellite:
-        """Other algorithms make a new version; what runs stays as it is. Raises as `create`, and NotFound."""
+        """Other algorithms make a new version; what runs stays as it is.
+
+        Args:
+            if_match: entity tags, one of which the newest version has to have.
+
+        Raises as `create`, NotFound, PreconditionFailed, and Invalid when `if_match` cannot be read.
+        """
         row = await locked(session, satellite_id)
+        if if_match is not None and not etags.matches(if_match, tag(row)):
+            raise PreconditionFailed(
+                f"satellite '{row.name}' is at version {row.version} by now, and this change was made on another one."
+                " Nothing was changed; read the satellite again, and make the change on that version"
+            )
         if asked.name is not None:
             row.name = satellite_entries.name(asked.name, "satellite")
             await _flush(session, row)
@@ -133,6 +151,11 @@ async def locked(session: AsyncSession, satellite_id: UUID) -> Satellite:
     """Its row, locked until the transaction ends. Raises NotFound."""
     row = await session.get(Satellite, satellite_id, with_for_update=True, populate_existing=True)
     return _present(row, satellite_id)
+
+
+def tag(row: Satellite) -> str:
+    """The entity tag of its newest version."""
+    return etags.strong(row.version)
 
 
 async def version(session: AsyncSession, row: Satellite, number: int | None = None) -> SatelliteVersion:

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.platform import Platform
+from tests.support.author import Author
 from tests.support.postgres import Postgres
 
 CHROMIUM = "/usr/bin/chromium"
@@ -26,6 +27,7 @@ ARGUMENTS = [
 ]
 DEADLINE = 60_000.0
 """Milliseconds."""
+SOURCE = "def apply(input):\n    return VERSION\n"
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,17 @@ def platform(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> It
     with Platform(tmp_path_factory.mktemp("platform"), "--database", database) as started:
         started.prepare()
         yield started
+
+
+@pytest.fixture(scope="module")
+def commits(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two built commits of `tool`. Comes before the browser, as building waits."""
+    admin = platform.admin
+    with Author(platform.url, admin["username"], admin["api_key"], tmp_path_factory.mktemp("author")) as author:
+        first = author.deploy("tool", SOURCE.replace("VERSION", "1"))
+        second = author.push("tool", {"src/tool.py": SOURCE.replace("VERSION", "2")})
+        assert author.build("tool", second)["status"] == "succeeded"
+    return [f"admin/tool/{commit}" for commit in (first, second)]
 
 
 @pytest.fixture(scope="module")

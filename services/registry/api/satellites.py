@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Request
+from fastapi import Header, Request, Response
 
 from libs.common import idempotency, pages
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
-from libs.common.openapi import reads
+from libs.common.openapi import PRECONDITION, reads, tagged
 from services.registry import launches, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
@@ -21,6 +21,13 @@ from services.registry.satellites import SatelliteBody, SatelliteChange
 routes = idempotency.router(admin_only, prefix="/admin/v1/satellites")
 
 SATELLITE = "/{satellite_id:uuid}"
+IfMatch = Annotated[
+    list[str] | None,
+    Header(
+        alias="if-match",
+        description="The ETag of the version that the change was made on. If it is not the newest: 412.",
+    ),
+]
 
 
 @routes.get("")
@@ -38,18 +45,20 @@ async def create_satellite(request: Request, who: Caller, parts: Parts, session:
     return satellite_views.satellite(row, await satellites.version(session, row))
 
 
-@routes.get(SATELLITE)
-async def get_satellite(satellite_id: UUID, parts: Parts, session: Session) -> dict[str, Any]:
+@routes.get(SATELLITE, responses=tagged("The number of its newest version, in quotes."))
+async def get_satellite(satellite_id: UUID, parts: Parts, session: Session, response: Response) -> dict[str, Any]:
     row = await satellites.get(session, satellite_id)
+    response.headers["etag"] = satellites.tag(row)
     return await _with_running(row.id, parts, session)
 
 
-@routes.put(SATELLITE, openapi_extra=reads(SatelliteChange))
+@routes.put(SATELLITE, openapi_extra=reads(SatelliteChange), responses=PRECONDITION)
 async def change_satellite(
-    request: Request, satellite_id: UUID, who: Caller, parts: Parts, session: Session
+    request: Request, satellite_id: UUID, who: Caller, parts: Parts, session: Session, if_match: IfMatch = None
 ) -> dict[str, Any]:
     """Other algorithms make a new version. `running` says what still runs of earlier ones."""
-    row = await parts.satellites.change(session, satellite_id, await body(request, SatelliteChange), who)
+    asked = await body(request, SatelliteChange)
+    row = await parts.satellites.change(session, satellite_id, asked, who, if_match=if_match)
     return await _with_running(row.id, parts, session)
 
 

@@ -68,6 +68,54 @@ async def test_each_edit_of_the_algorithms_makes_a_version_that_stays(platform: 
     assert (await platform.ok("GET", f"{SATELLITES}?q=x", "root"))["items"] == []
 
 
+async def test_two_who_edit_at_once_do_not_overwrite_each_other(platform: Platform, commits: list[str]) -> None:
+    first, second = commits
+    satellite = await made(platform, first)
+    address = f"{SATELLITES}/{satellite['id']}"
+    change = {"algorithms": [entry(second)]}
+    read = await platform.ask("GET", address, "root")
+    assert read.headers["etag"] == '"1"'
+    based = {"if-match": read.headers["etag"]}
+    both = [change, {"algorithms": [entry(second, "a/b")]}]
+    answers = [platform.ask("PUT", address, "root", json=one, headers=based) for one in both]
+    assert sorted([answer.status_code for answer in await asyncio.gather(*answers)]) == [200, 412]
+    assert (await platform.ask("GET", address, "root")).headers["etag"] == '"2"'
+    assert len((await platform.ok("GET", f"{address}/versions", "root"))["items"]) == 2
+
+    for stale in ('"1"', '"1", W/"2"', 'W/"2"', '"7"'):
+        refused = await platform.ask("PUT", address, "root", json={"name": "rim"}, headers={"if-match": stale})
+        assert refused.status_code == 412
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert "'edge' is at version 2 by now" in refused.json()["detail"]
+        assert "read the satellite again" in refused.json()["detail"]
+    for unread in ("2", '"2', ""):
+        refused = await platform.ask("PUT", address, "root", json={"name": "rim"}, headers={"if-match": unread})
+        assert (refused.status_code, 'such as "2"' in refused.json()["detail"]) == (400, True)
+    assert (await platform.ok("GET", address, "root"))["name"] == "edge"
+    for number, held in enumerate(('"2"', '"1", "2"', "*")):
+        name = f"rim{number}"
+        changed = await platform.ok("PUT", address, "root", json={"name": name}, headers={"if-match": held})
+        assert changed["name"] == name
+    missing = f"{SATELLITES}/00000000-0000-0000-0000-000000000000"
+    answer = await platform.ask("PUT", missing, "root", json=change, headers={"if-match": "*"})
+    assert answer.status_code == 404
+
+
+async def test_an_edit_that_is_asked_again_is_answered_again(platform: Platform, commits: list[str]) -> None:
+    address = f"{SATELLITES}/{(await made(platform, commits[0]))['id']}"
+    asked = {"if-match": '"1"', "idempotency-key": "once"}
+    change = {"algorithms": [entry(commits[1])]}
+    done = await platform.ok("PUT", address, "root", json=change, headers=asked)
+    assert await platform.ok("PUT", address, "root", json=change, headers=asked) == done
+
+
+async def test_what_the_document_says_of_preconditions(platform: Platform) -> None:
+    path = platform.app.openapi()["paths"][f"{SATELLITES}/{{satellite_id}}"]
+    assert path["get"]["responses"]["200"]["headers"]["ETag"]["schema"] == {"type": "string"}
+    assert [*path["put"]["responses"]["412"]["content"]] == ["application/problem+json"]
+    assert "if-match" in [one["name"] for one in path["put"]["parameters"] if one["in"] == "header"]
+
+
 async def test_a_version_fixes_the_keys_it_accepts(platform: Platform, commits: list[str]) -> None:
     satellite = await made(platform, commits[0])
     launch = await launched(platform, satellite)

@@ -56,11 +56,21 @@ def test_editing_keeps_what_is_not_named_and_says_what_runs_on(run: Run, platfor
     done = run("satellite", "edit", "s1", "-a", f"{other}=text/other")
     assert "prod (l9): version 1" in done.stdout
     assert platform.body == {"algorithms": [ENTRY, {"algorithm": other, "vanity_url": "text/other", "replicas": 1}]}
+    assert platform.requests[-1].headers["if-match"] == '"1"', "it was made on the version that was read"
     assert run("satellite", "edit", "s1").exit_code == 1
     done = run("satellite", "edit", "s1", "--remove", "no/such")
     assert "the satellite has no 'no/such'" in done.stderr
     platform.on("POST /admin/v1/satellites/s1/versions", {**SATELLITE, "version": 3}, 201)
     assert "3" in run("satellite", "edit", "s1", "--renew-keys").stdout
+    run("satellite", "edit", "s1", "--name", "rim")
+    assert (platform.body, "if-match" in platform.requests[-1].headers) == ({"name": "rim"}, False)
+
+
+def test_an_edit_of_a_version_that_is_not_the_newest_is_told_in_words(run: Run, platform: Platform) -> None:
+    platform.on("GET /admin/v1/satellites/s1", SATELLITE)
+    platform.on("PUT /admin/v1/satellites/s1", {"title": "Precondition failed", "detail": "it is at version 2"}, 412)
+    done = run("satellite", "edit", "s1", "--remove", "text/echo")
+    assert (done.exit_code, done.stderr) == (1, "constellation: it is at version 2\n")
 
 
 def test_a_launch_is_made_with_its_target(run: Run, platform: Platform) -> None:

@@ -6,17 +6,17 @@ import { token } from "./session.js";
 const keys = new Map();
 
 export const get = (path, signal) => ask("GET", path, { signal });
-export const put = (path, body) => write("PUT", path, body);
+export const put = (path, body, headers) => write("PUT", path, body, headers);
 export const patch = (path, body) => write("PATCH", path, body);
 export const post = (path, body = {}) => write("POST", path, body);
 export const remove = (path) => ask("DELETE", path);
 
 /** A write that is tried again after it got no answer carries the same key, so it is done once. */
-async function write(method, path, body) {
+async function write(method, path, body, more) {
   const text = JSON.stringify(body);
   const name = `${method} ${path} ${text}`;
   if (!keys.has(name)) keys.set(name, crypto.randomUUID());
-  const headers = { "content-type": "application/json", "idempotency-key": keys.get(name) };
+  const headers = { ...more, "content-type": "application/json", "idempotency-key": keys.get(name) };
   const answer = await ask(method, path, { body: text, headers });
   keys.delete(name);
   return answer;

@@ -12,7 +12,8 @@ import { moment } from "./words.js";
 const SUGGESTED = 20;
 let rows = 0;
 
-const row = (entry = { algorithm: "", vanity_url: "", replicas: 1 }) => ({ ...entry, key: ++rows });
+const EMPTY = { algorithm: "", vanity_url: "", replicas: 1 };
+const row = (entry) => ({ ...entry, key: ++rows });
 const bodyOf = ({ algorithm, vanity_url, replicas }) => ({
   algorithm: algorithm.trim(), vanity_url: vanity_url.trim(), replicas: Number(replicas),
 });
@@ -24,33 +25,40 @@ export function NewSatellite() {
     say(`Satellite ${made.name} was made.`);
     go(to("satellites", made.id));
   };
-  return html`<${Form} title="New satellite" save="Create satellite" name="" entries=${[row()]} onSave=${create}
+  return html`<${Form} title="New satellite" save="Create satellite" name="" entries=${[EMPTY]} onSave=${create}
     back=${to("satellites")} />`;
 }
 
-export function EditSatellite({ satellite, onSaved }) {
+export function EditSatellite({ satellite, onChange }) {
   useTitle(`Edit ${satellite.name}`);
-  const [begun] = useState(satellite);
-  const [entries] = useState(() => satellite.algorithms.map(row));
+  const [begun, setBegun] = useState(satellite);
   const back = to("satellites", satellite.id);
   const save = async (name, algorithms) => {
     const same = JSON.stringify(algorithms) === JSON.stringify(begun.algorithms);
-    const saved = await put(`/admin/v1/satellites/${satellite.id}`, { name, ...(!same && { algorithms }) });
+    const change = { name, ...(!same && { algorithms }) };
+    let saved;
+    try {
+      saved = await put(`/admin/v1/satellites/${satellite.id}`, change, { "if-match": `"${begun.version}"` });
+    } finally {
+      onChange();
+    }
     const behind = saved.running.filter((one) => one.satellite_version !== saved.version).map((one) => one.name);
     say(
       saved.version === begun.version ? "Saved. The algorithms are as they were."
       : `Saved as version ${saved.version}.${behind.length ? ` Still on an earlier one until deployed again: ${behind.join(", ")}.` : ""}`,
     );
-    onSaved();
     go(back);
   };
-  return html`<${Form} title="Edit algorithms" save="Save changes" name=${begun.name} entries=${entries} onSave=${save}
-    back=${back} note=${satellite.version !== begun.version && `Somebody made version ${satellite.version} meanwhile. What you save replaces it.`} />`;
+  const note = satellite.version !== begun.version && html`Somebody made version ${satellite.version} meanwhile, so a
+    change of version ${begun.version} cannot be saved any more.
+    <button type="button" onClick=${() => setBegun(satellite)}>Start over with version ${satellite.version}</button>`;
+  return html`<${Form} key=${begun.version} title="Edit algorithms" save="Save changes" name=${begun.name}
+    entries=${begun.algorithms} onSave=${save} back=${back} note=${note} />`;
 }
 
 function Form({ title, save, name: firstName, entries: firstEntries, onSave, back, note }) {
   const [name, setName] = useState(firstName);
-  const [entries, setEntries] = useState(firstEntries);
+  const [entries, setEntries] = useState(() => firstEntries.map(row));
   const doing = useDoing();
   const form = useRef();
   const wrong = placed(doing.problem);
@@ -64,7 +72,7 @@ function Form({ title, save, name: firstName, entries: firstEntries, onSave, bac
     setEntries(entries.filter((_, at) => at !== index));
     form.current.querySelector(".add").focus();
   };
-  const add = () => setEntries([...entries, { ...row(), fresh: true }]);
+  const add = () => setEntries([...entries, { ...row(EMPTY), fresh: true }]);
   return html`<section class="card"><p class="crumb"><a href=${back}>Back</a></p>
     <h1>${title}</h1>
     <form ref=${form} onSubmit=${submit} novalidate>

@@ -22,7 +22,7 @@ export function SatelliteRoom({ id, rest }) {
     return html`<section class="card"><p class="crumb"><a href=${to("satellites")}>Satellites</a></p>
       <${Waiting} live=${live} /></section>`;
   }
-  if (tab === "edit") return html`<${EditSatellite} satellite=${satellite} onSaved=${live.reload} />`;
+  if (tab === "edit") return html`<${EditSatellite} satellite=${satellite} onChange=${live.reload} />`;
   return html`<section class="card">
     <p class="crumb"><a href=${to("satellites")}>Satellites</a></p>
     <div class="head"><h1>${satellite.name} <${Tag}>version ${satellite.version}</${Tag}></h1>
