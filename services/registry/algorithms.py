@@ -17,7 +17,7 @@ from libs.common.contracts.references import NAME
 from libs.common.db import Database, after_commit, now
 from libs.common.pages import Page
 from libs.common.problems import Conflict, Forbidden, Invalid
-from services.registry import algorithm_settings, launches, linked_versions, satellites, store, templates
+from services.registry import algorithm_settings, linked_versions, orders, satellites, store, templates
 from services.registry.algorithm_settings import ScalingChange, SettingsChange
 from services.registry.audit import Audit
 from services.registry.catalog import Catalog
@@ -137,7 +137,7 @@ class Algorithms:
         algorithm = await store.locked(session, algorithm_id)
         if not who.is_admin and await store.is_public(session, algorithm_id):
             raise Forbidden("this algorithm has public versions; only administrators may delete it")
-        if running := await launches.deployed_with(session, algorithm_id):
+        if running := await orders.deployed_with(session, algorithm_id):
             raise Conflict(f"it runs with the launches {', '.join(running)}; stop them first")
         if linked := await linked_versions.of_algorithm(session, algorithm_id):
             raise Conflict(f"it is linked to the applications {', '.join(linked)}; unlink it first")

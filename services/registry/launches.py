@@ -6,11 +6,9 @@ Changing or removing a launch changes nothing that runs; an order does. Orders a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, or_, select, tuple_
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -33,10 +31,10 @@ from libs.common.db import after_commit, now
 from libs.common.feed import FeedPublisher
 from libs.common.pages import Page
 from libs.common.problems import Conflict, NotFound, Unprocessable
-from services.registry import launch_fields, plans, satellite_entries, satellites
+from services.registry import launch_fields, orders, plans, satellite_entries, satellites
 from services.registry.audit import Audit
 from services.registry.launch_fields import LaunchBody, LaunchChange
-from services.registry.models import AcceptedKeys, Build, Launch, Order, Satellite, SatelliteVersion
+from services.registry.models import AcceptedKeys, Build, Launch, Order, Satellite
 from services.registry.pages import Paging
 
 
@@ -131,7 +129,7 @@ class Launches:
     async def stop(self, session: AsyncSession, launch_id: UUID, who: Principal) -> Order:
         """Order that nothing of the launch run. Works for a removed launch too. Raises NotFound."""
         row = await session.get(Launch, launch_id, with_for_update=True)
-        newest = await newest_order(session, launch_id)
+        newest = await orders.newest(session, launch_id)
         if row is None or (row.removed_at is not None and newest is None):
             raise NotFound(f"there is no launch {launch_id}")
         if newest is None:
@@ -143,7 +141,7 @@ class Launches:
     async def pause(self, session: AsyncSession, launch_id: UUID, who: Principal, *, paused: bool) -> Order:
         """Nothing of the launch is started or ended while it is paused. Idempotent."""
         row = await locked(session, launch_id)
-        newest = await newest_order(session, launch_id)
+        newest = await orders.newest(session, launch_id)
         if newest is None:
             raise Conflict(f"launch '{row.name}' was never deployed")
         if newest.paused != paused:
@@ -161,7 +159,7 @@ class Launches:
         """
         row = await locked(session, launch_id)
         if version is None:
-            newest = await newest_order(session, launch_id)
+            newest = await orders.newest(session, launch_id)
             query = (
                 select(Order.satellite_version)
                 .where(
@@ -180,7 +178,7 @@ class Launches:
     async def promote(self, session: AsyncSession, launch_id: UUID, to: UUID, who: Principal) -> Order:
         """Deploy the version that was last deployed of one launch with another one of the same satellite."""
         row = await get(session, launch_id)
-        newest = await newest_order(session, launch_id)
+        newest = await orders.newest(session, launch_id)
         if newest is None or newest.action is OrderAction.STOP:
             raise Conflict(f"nothing of launch '{row.name}' is deployed, so there is nothing to promote")
         other = await get(session, to)
@@ -197,7 +195,7 @@ class Launches:
         *,
         promoted_from: UUID | None = None,
     ) -> Order:
-        newest = await newest_order(session, row.id)
+        newest = await orders.newest(session, row.id)
         order = Order(
             deployment_id=uuid4(),
             launch_id=row.id,
@@ -252,31 +250,6 @@ async def locked(session: AsyncSession, launch_id: UUID) -> Launch:
     return _present(row, launch_id)
 
 
-async def newest_order(session: AsyncSession, launch_id: UUID) -> Order | None:
-    query = select(Order).where(Order.launch_id == launch_id).order_by(Order.number.desc()).limit(1)
-    return (await session.execute(query)).scalar_one_or_none()
-
-
-async def newest_orders(session: AsyncSession, rows: Sequence[Launch]) -> Mapping[UUID, Order]:
-    """The newest order of each launch that was ever deployed, by its id."""
-    query = (
-        select(Order)
-        .ext(distinct_on(Order.launch_id))
-        .where(Order.launch_id.in_([row.id for row in rows]))
-        .order_by(Order.launch_id, Order.number.desc())
-    )
-    return {order.launch_id: order for order in (await session.execute(query)).scalars()}
-
-
-async def orders(session: AsyncSession, launch_id: UUID, paging: Paging) -> Page[Order]:
-    """Newest first."""
-    query = select(Order).where(Order.launch_id == launch_id)
-    if paging.after is not None:
-        query = query.where(Order.number < paging.after[0])
-    rows = (await session.execute(query.order_by(Order.number.desc()).limit(paging.limit + 1))).scalars().all()
-    return paging.page(rows, lambda one: (one.number,))
-
-
 async def page(
     session: AsyncSession, paging: Paging, *, satellite_id: UUID | None, search: str | None
 ) -> Page[Launch]:
@@ -299,41 +272,6 @@ async def page(
     return paging.page(rows, lambda one: (one.name.lower(), one.id))
 
 
-async def deployed(session: AsyncSession, *, satellite_id: UUID) -> list[tuple[Launch, Order]]:
-    """Launches of a satellite, removed ones too, that were last ordered to run."""
-    newest = select(Order.launch_id, func.max(Order.number).label("number")).group_by(Order.launch_id).subquery()
-    query = (
-        select(Launch, Order)
-        .join(Order, Order.launch_id == Launch.id)
-        .join(newest, (newest.c.launch_id == Order.launch_id) & (newest.c.number == Order.number))
-        .where(Launch.satellite_id == satellite_id, Order.action == OrderAction.DEPLOY)
-        .order_by(func.lower(Launch.name), Launch.id)
-    )
-    return [(row[0], row[1]) for row in await session.execute(query)]
-
-
-async def deployed_with(session: AsyncSession, algorithm_id: UUID) -> list[str]:
-    """Names of launches that were last ordered to run with an algorithm."""
-    newest = select(Order.launch_id, func.max(Order.number).label("number")).group_by(Order.launch_id).subquery()
-    query = (
-        select(Launch.name)
-        .join(Order, Order.launch_id == Launch.id)
-        .join(newest, (newest.c.launch_id == Order.launch_id) & (newest.c.number == Order.number))
-        .join(
-            SatelliteVersion,
-            (SatelliteVersion.satellite_id == Launch.satellite_id)
-            & (SatelliteVersion.number == Order.satellite_version),
-        )
-        .where(
-            Order.action == OrderAction.DEPLOY,
-            SatelliteVersion.entries.contains([{"algorithm_id": str(algorithm_id)}]),
-        )
-        .order_by(Launch.name)
-        .limit(10)
-    )
-    return list((await session.execute(query)).scalars())
-
-
 async def _satellite(session: AsyncSession, row: Launch) -> Satellite:
     return await session.get_one(Satellite, row.satellite_id)
 
@@ -348,7 +286,7 @@ async def _version(session: AsyncSession, satellite: Satellite, number: int | No
 
 async def _check_place(session: AsyncSession, row: Launch, target: Target) -> None:
     """Raises Conflict when the launch was ordered to run elsewhere, where nobody would end it."""
-    newest = await newest_order(session, row.id)
+    newest = await orders.newest(session, row.id)
     if newest is None or newest.action is OrderAction.STOP:
         return
     before = _place(launch_fields.TARGET.validate_python(newest.target))

@@ -15,7 +15,7 @@ from libs.common.contracts.bundles import Bundle, BundleAwaited
 from libs.common.db import Session
 from libs.common.openapi import reads
 from libs.common.pages import Page
-from services.registry import launches, reports, satellite_views, satellites, views
+from services.registry import launches, orders, reports, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
 from services.registry.launch_fields import LaunchBody, LaunchChange
@@ -93,7 +93,7 @@ async def remove_launch(launch_id: UUID, who: Caller, parts: Parts, session: Ses
 @routes.get(f"{LAUNCH}/orders")
 async def list_orders(launch_id: UUID, session: Session, asked: AskedPage) -> dict[str, Any]:
     """What was ordered of the launch, by whom and when, newest first."""
-    page = await launches.orders(session, launch_id, Paging.parse(asked.limit, asked.cursor, pages.number))
+    page = await orders.page(session, launch_id, Paging.parse(asked.limit, asked.cursor, pages.number))
     return views.admin_listing(page, satellite_views.order_document)
 
 
@@ -151,7 +151,7 @@ async def resume(launch_id: UUID, who: Caller, parts: Parts, session: Session) -
 
 async def _document(parts: Registry, session: Session, row: Launch) -> dict[str, Any]:
     satellite = await session.get_one(Satellite, row.satellite_id)
-    order = await launches.newest_order(session, row.id)
+    order = await orders.newest(session, row.id)
     statuses = await parts.launch_statuses([row.id]) if order is not None else {}
     document = satellite_views.launch(row, satellite.name, order, statuses)
     heard = await reports.runs(session, row.id, stale=timedelta(seconds=parts.settings.satellite_stale_seconds))
@@ -161,7 +161,7 @@ async def _document(parts: Registry, session: Session, row: Launch) -> dict[str,
 
 
 async def _listing(parts: Registry, session: Session, page: Page[Launch]) -> dict[str, Any]:
-    newest = await launches.newest_orders(session, page.entries)
+    newest = await orders.newest_of(session, page.entries)
     statuses = await parts.launch_statuses([*newest])
     names = await satellites.names(session, {row.satellite_id for row in page.entries})
     return views.admin_listing(

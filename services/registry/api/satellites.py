@@ -11,7 +11,7 @@ from libs.common import idempotency, pages
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.openapi import PRECONDITION, reads, tagged
-from services.registry import launches, satellite_views, satellites, views
+from services.registry import orders, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
 from services.registry.models import AcceptedKeys
@@ -66,7 +66,7 @@ async def change_satellite(
 async def remove_satellite(satellite_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
     """`running` says what still runs of it: launches whose configuration was removed before."""
     await parts.satellites.remove(session, satellite_id, who)
-    rows = await launches.deployed(session, satellite_id=satellite_id)
+    rows = await orders.deployed(session, satellite_id=satellite_id)
     statuses = await parts.launch_statuses([launch.id for launch, _ in rows])
     return {"removed": str(satellite_id), "running": satellite_views.still_running(rows, statuses)}
 
@@ -94,7 +94,7 @@ async def renew_keys(satellite_id: UUID, who: Caller, parts: Parts, session: Ses
 
 async def _with_running(satellite_id: UUID, parts: Parts, session: Session) -> dict[str, Any]:
     row = await satellites.get(session, satellite_id)
-    rows = await launches.deployed(session, satellite_id=row.id)
+    rows = await orders.deployed(session, satellite_id=row.id)
     statuses = await parts.launch_statuses([launch.id for launch, _ in rows])
     document = satellite_views.satellite(row, await satellites.version(session, row))
     return {**document, "running": satellite_views.still_running(rows, statuses)}
