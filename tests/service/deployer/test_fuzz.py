@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from libs.common.contracts.replicas import Demand, DemandReport
-from tests.service.deployer.test_app import Platform, RegistryDouble, deploying
+from tests.service.deployer.platform import Platform, RegistryDouble, deploying
 from tests.service.deployer.world import Clock, ScriptedWorker, entry
 from tests.support.eventually import eventually
 from tests.support.fakts_double import FaktsDouble

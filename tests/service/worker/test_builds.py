@@ -14,7 +14,8 @@ from libs.common.contracts.catalog import Language
 from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested
 from services.worker.environments import artifact_digest
 from tests.service.worker.packages import FolderIndex, npm_registry, source_distribution, wheel
-from tests.service.worker.platform_double import Build, Platform
+from tests.service.worker.platform_double import Platform
+from tests.service.worker.registry_double import Build
 from tests.support.eventually import eventually
 from tests.support.serving import bound, serving
 

@@ -21,8 +21,8 @@ from services.worker.runtimes.protocol import RuntimeUnavailable
 from services.worker.sandbox import MARK
 from tests.service.worker.calling import call, call_tcp
 from tests.service.worker.platform_double import Platform
+from tests.service.worker.replicas import ALGORITHM, artifact_of, javascript, run_folders
 from tests.service.worker.test_recovery import worker_process
-from tests.service.worker.test_replicas import ALGORITHM, artifact_of, javascript, run_folders
 from tests.support.docker import Docker, python_root
 from tests.support.docker_registry import DockerRegistry
 from tests.support.eventually import eventually

@@ -20,7 +20,8 @@ from libs.common.oci.documents import Manifest
 from libs.common.oci.images import Image
 from libs.common.oci.registry import Registry
 from libs.common.oci.transfer import FromLayout
-from tests.service.worker.platform_double import COMMIT, OWNER, ImageWork, Platform
+from tests.service.worker.platform_double import Platform
+from tests.service.worker.registry_double import COMMIT, OWNER, ImageWork
 from tests.support.docker_registry import BCRYPT, PASSWORD, DockerRegistry
 from tests.support.eventually import eventually
 from tests.support.images import HERE, hollow_base, pushed

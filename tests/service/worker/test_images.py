@@ -24,8 +24,8 @@ from services.worker.environments import Prepared
 from services.worker.image_build import ImageNotBuilt, Target
 from services.worker.images import Assembled, BasePython, BaseUnfit, Revision, assembled
 from tests.service.worker.packages import FolderIndex, wheel
-from tests.service.worker.platform_double import COMMIT, OWNER, Build
 from tests.service.worker.platform_double import Platform as PlatformDouble
+from tests.service.worker.registry_double import COMMIT, OWNER, Build
 from tests.support.docker import Docker
 from tests.support.docker_registry import DockerRegistry
 from tests.support.eventually import eventually

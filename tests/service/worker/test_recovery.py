@@ -20,7 +20,7 @@ from services.worker.folders import AlreadyRunning, Folders
 from tests.service.worker.calling import call
 from tests.service.worker.devices import gpu_nodes
 from tests.service.worker.platform_double import Platform
-from tests.service.worker.test_replicas import ALGORITHM, artifact_of
+from tests.service.worker.replicas import ALGORITHM, artifact_of
 from tests.support.eventually import eventually
 
 READY, STOPPED, FAILED = ReplicaState.READY, ReplicaState.STOPPED, ReplicaState.FAILED

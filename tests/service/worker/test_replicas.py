@@ -5,82 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
-import socket
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from libs.common.contracts.catalog import Artifact, Language, NetworkAccess
-from libs.common.contracts.replicas import Address, ReplicaState
+from libs.common.contracts.catalog import Artifact, Language
+from libs.common.contracts.replicas import ReplicaState
 from libs.common.hosts import host_id
-from services.worker import processes, sandbox
 from services.worker.environments import artifact_digest
-from tests.service.worker.calling import Refused, call, call_tcp
-from tests.service.worker.places import passable_folder
-from tests.service.worker.platform_double import Platform, Running
-from tests.support.eventually import eventually
-
-READY, DRAINING, STOPPED, FAILED = (
-    ReplicaState.READY,
-    ReplicaState.DRAINING,
-    ReplicaState.STOPPED,
-    ReplicaState.FAILED,
+from tests.service.worker.calling import Refused, call
+from tests.service.worker.platform_double import Platform
+from tests.service.worker.replicas import (
+    ALGORITHM,
+    DRAINING,
+    FAILED,
+    READY,
+    STOPPED,
+    artifact_of,
+    is_busy,
+    javascript,
+    run_folders,
+    sandboxed,
 )
-
-ALGORITHM = """
-import os, socket, time
-import urllib.request
-
-def apply(input):
-    if "sleep" in input:
-        time.sleep(input["sleep"])
-        return "slept"
-    if "env" in input:
-        return os.environ.get(input["env"])
-    if "connect" in input:
-        try:
-            socket.create_connection(tuple(input["connect"]), timeout=30).close()
-            return "connected"
-        except OSError as error:
-            return f"refused: {error}"
-    if "chain" in input:
-        request = urllib.request.Request(os.environ["ALGORITHMIA_API"] + input["chain"], data=b'"hello"')
-        return urllib.request.urlopen(request, timeout=120).read().decode()
-    if "print" in input:
-        print(input["print"], flush=True)
-    if "exit" in input:
-        os._exit(input["exit"])
-    return ["seen", input]
-"""
-
-
-def artifact_of(platform: Platform, code: str = ALGORITHM, *, name: str = "any") -> Artifact:
-    """One that needs no build: without requirements there is nothing to lock."""
-    source = platform.source({"src/__init__.py": "", f"src/{name}.py": code})
-    return Artifact(source=source, digest=artifact_digest(source, None, Language.PYTHON))
-
-
-def sandboxed(worker: Running) -> list[int]:
-    """Processes of all of this worker's sandboxes."""
-    mark = worker.worker_id[:8]
-    return [pid for pid, name in processes.marked(sandbox.MARK).items() if name.startswith(mark)]
-
-
-def owners(worker: Running) -> set[int]:
-    """Users of these processes."""
-    found = set()
-    for pid in sandboxed(worker):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
-            found.add(Path(f"/proc/{pid}").stat().st_uid)
-    return found
-
-
-def run_folders(worker: Running) -> list[Path]:
-    return [path for path in (worker.settings.data_dir / "run").iterdir() if path.name != "door"]
+from tests.support.eventually import eventually
 
 
 async def test_a_replica_is_started_called_drained_and_forgotten(tmp_path: Path) -> None:
@@ -127,7 +77,7 @@ async def test_a_replica_that_is_not_ordered_is_stopped_at_once(tmp_path: Path) 
         await platform.wake(worker)
         report = await platform.until(replica, READY)
         under_way = asyncio.create_task(call(report, {"sleep": 300}))
-        await eventually(lambda: _is_busy(report.address))
+        await eventually(lambda: is_busy(report.address))
         del platform.orders[replica]
         await platform.wake(worker)
         with pytest.raises(Refused, match="was stopped during this call"):
@@ -245,61 +195,6 @@ async def test_no_more_replicas_than_allowed_load_at_the_same_time(tmp_path: Pat
         assert most <= 2
 
 
-async def test_an_isolated_replica_reaches_the_platform_and_nothing_else(tmp_path: Path) -> None:
-    async with Platform() as platform, platform.worker(tmp_path) as worker:
-        assert (await platform.report()).labels["isolated_network"] == "yes"
-        with socket.socket() as outside:
-            outside.bind(("127.0.0.1", 0))
-            outside.listen()
-            place = list(outside.getsockname())
-            artifact = artifact_of(platform)
-            free = platform.order(artifact, name="any")
-            isolated = platform.order(artifact, name="any", network_access=NetworkAccess.ISOLATED)
-            await platform.wake(worker)
-            report = await platform.until(free, READY)
-            assert await call(report, {"connect": place}) == "connected"
-            assert "from the gateway" in await call(report, {"chain": "/v1/algo/a/b"}, x_caller="cat.token")
-            report = await platform.until(isolated, READY)
-            assert (await call(report, {"connect": place})).startswith("refused")
-            assert (await call(report, {"connect": ["192.0.2.1", 80]})).startswith("refused")
-            assert "from the gateway" in await call(report, {"chain": "/v1/algo/a/b"}, x_caller="cat.token")
-        assert [path for path, _, _ in platform.chained] == ["/v1/algo/a/b"] * 2
-        assert {headers["authorization"] for _, headers, _ in platform.chained} == {"Bearer cat.token"}
-
-
-@pytest.mark.parametrize("access", [NetworkAccess.FULL, NetworkAccess.ISOLATED])
-async def test_calls_of_other_hosts_need_the_replicas_token(access: NetworkAccess, tmp_path: Path) -> None:
-    async with Platform() as platform, platform.worker(tmp_path, listen_tcp=True) as worker:
-        replica = platform.order(artifact_of(platform), name="any", network_access=access)
-        await platform.wake(worker)
-        report = await platform.until(replica, READY)
-        assert report.address is not None
-        assert report.address.host == "127.0.0.1"
-        assert report.address.token
-        status, answer = await call_tcp(report, {"x": 1}, token=report.address.token)
-        assert (status, answer["result"]) == (200, ["seen", {"x": 1}])
-        for wrong in (None, "wrong"):
-            status, answer = await call_tcp(report, {"x": 1}, token=wrong)
-            assert status in (401, 403)
-            assert "result" not in answer
-        assert await call(report, {"x": 1}) == ["seen", {"x": 1}]
-
-
-async def test_without_isolation_an_isolated_replica_is_refused(tmp_path: Path) -> None:
-    async with Platform() as platform, platform.worker(tmp_path, sandbox="off") as worker:
-        labels = (await platform.report()).labels
-        assert (labels["sandbox"], labels["isolated_network"]) == ("none", "no")
-        isolated = platform.order(artifact_of(platform), name="any", network_access=NetworkAccess.ISOLATED)
-        free = platform.order(artifact_of(platform), name="any")
-        await platform.wake(worker)
-        failed = await platform.until(isolated, FAILED)
-        assert failed.reason == (
-            "its settings ask for an isolated network, which this worker cannot give: its sandbox is 'none'"
-        )
-        report = await platform.until(free, READY)
-        assert await call(report, {"x": 1}) == ["seen", {"x": 1}]
-
-
 async def test_a_deployer_that_is_away_changes_nothing(tmp_path: Path) -> None:
     async with Platform() as platform, platform.worker(tmp_path) as worker:
         replica = platform.order(artifact_of(platform), name="any")
@@ -369,77 +264,6 @@ async def test_reports_keep_a_short_lease(tmp_path: Path) -> None:
             await eventually(lambda: len(platform.reports) >= 4)
 
 
-async def test_two_owners_share_no_environment(tmp_path: Path) -> None:
-    async with Platform() as platform, platform.worker(tmp_path) as worker:
-        artifact = artifact_of(platform)
-        replicas = [platform.order(artifact, name="any", owner=owner) for owner in ("joe", "joe", "sue")]
-        await platform.wake(worker)
-        for replica in replicas:
-            await platform.until(replica, READY)
-        folders = [path for path in (tmp_path / "environments").iterdir() if path.is_dir()]
-        assert len(folders) == 2
-        assert {path.name for path in (tmp_path / "packages").iterdir() if path.is_dir()} == {"joe", "sue"}
-        if os.geteuid() == 0:
-            assert owners(worker) == {worker.settings.sandbox_uid + number for number in (1, 2, 3)}
-
-
-async def test_a_worker_that_stops_leaves_nothing_behind(tmp_path: Path) -> None:
-    code = ALGORITHM + "\nimport subprocess\nsubprocess.Popen(['sleep', '601'], start_new_session=True)\n"
-    async with Platform() as platform:
-        async with platform.worker(tmp_path) as worker:
-            replica = platform.order(artifact_of(platform, code), name="any")
-            await platform.wake(worker)
-            await platform.until(replica, READY)
-            assert len(sandboxed(worker)) >= 3
-        assert not sandboxed(worker)
-        assert not run_folders(worker)
-        last = platform.replica(replica)
-        assert last is not None
-        assert last.state is STOPPED
-        assert platform.reports[-1].capacity.replicas == 0
-
-
-async def test_a_worker_without_a_sandbox_ends_what_escaped_as_well(tmp_path: Path) -> None:
-    code = ALGORITHM + (
-        "\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
-        "        os.execvp('sleep', ['sleep', '602'])\n    os._exit(0)\nos.wait()\n"
-    )
-    async with Platform() as platform, platform.worker(tmp_path, sandbox="off") as worker:
-        replica = platform.order(artifact_of(platform, code), name="any")
-        await platform.wake(worker)
-        await platform.until(replica, READY)
-        assert len(sandboxed(worker)) >= 3
-        del platform.orders[replica]
-        await platform.wake(worker)
-        await eventually(lambda: not sandboxed(worker))
-
-
-async def test_users_of_their_own_are_enough_for_replicas() -> None:
-    """As in a container without the right to mount."""
-    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
-    if os.geteuid() != 0 or python is None:
-        pytest.skip("needs root, and a Python that every user can execute")
-    with passable_folder() as folder:
-        async with Platform() as platform:
-            async with platform.worker(folder / "data", sandbox="uid", python=Path(python)) as worker:
-                build = await platform.build({"src/any.py": ALGORITHM}, name="any")
-                replica = platform.order(build.artifact, name="any")
-                await platform.wake(worker)
-                report = await platform.until(replica, READY)
-                assert await call(report, {"x": 1}) == ["seen", {"x": 1}]
-                (owner,) = owners(worker)
-                assert owner > worker.settings.sandbox_uid
-            assert not sandboxed(worker)
-
-
-def javascript(platform: Platform) -> UUID:
-    """An ordered replica of an algorithm in JavaScript."""
-    script = "exports.apply = (input, cb) => cb(null, Buffer.isBuffer(input) ? input : {got: input});\n"
-    digest = platform.source({"src/shout.js": script})
-    artifact = Artifact(source=digest, digest=artifact_digest(digest, None, Language.JAVASCRIPT))
-    return platform.order(artifact, name="shout", language=Language.JAVASCRIPT)
-
-
 async def test_javascript_and_pipe_algorithms_are_served(tmp_path: Path) -> None:
     program = (
         "#!/usr/bin/env python3\nimport json, os, sys\nprint('PIPE_INIT_COMPLETE', flush=True)\n"
@@ -470,17 +294,3 @@ async def test_metrics_have_no_ids(tmp_path: Path) -> None:
         assert 'constellation_worker_replicas{state="ready"} 1.0' in text
         assert str(replica) not in text
         assert worker.worker_id not in text
-
-
-def _is_busy(address: Address | None) -> bool:
-    """A call is under way, as the runner's own page says."""
-    assert address is not None
-    assert address.unix is not None
-    with socket.socket(socket.AF_UNIX) as control:
-        control.settimeout(30)
-        control.connect(str(Path(address.unix).parent / "c"))
-        control.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
-        answer = b""
-        while piece := control.recv(4096):
-            answer += piece
-    return b'"busy"' in answer

@@ -8,9 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit.cli.test_commands import Platform, Run, platform, run
-
-__all__ = ["platform", "run"]
+from tests.unit.cli.platform import Platform, Run
 
 ADDRESS = "/admin/v1/applications"
 DIGITS = f"{ADDRESS}/digits"

@@ -7,11 +7,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.unit.cli.platform import KEY, Platform, Run
 from tests.unit.cli.test_api import Server, answer, api
-from tests.unit.cli.test_commands import KEY, Platform, Run, platform, run
-
-__all__ = ["platform", "run"]
-
 
 FILE = {"filename": "f", "size": 3, "last_modified": "2026-01-01T00:00:00.000000Z"}
 

@@ -8,9 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from constellation.cli import app
-from tests.unit.cli.test_commands import Platform, Run, platform, run
-
-__all__ = ["platform", "run"]
+from tests.unit.cli.platform import Platform, Run
 
 IMAGE: dict[str, Any] = {
     "id": "i1",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.unit.cli.test_commands import Platform, Run, platform, run
-
-__all__ = ["platform", "run"]
+from tests.unit.cli.platform import Platform, Run
 
 ENTRY = {"algorithm": f"joe/echo/{'a' * 40}", "vanity_url": "text/echo", "replicas": 2}
 SATELLITE: dict[str, Any] = {"id": "s1", "name": "edge", "version": 1, "algorithms": [ENTRY], "running": []}
