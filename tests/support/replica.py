@@ -245,6 +245,12 @@ class Replica:
         return answer
 
     @property
+    def listens(self) -> bool:
+        """It takes calls and questions: its control socket is the last that it listens on."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            return probe.connect_ex(str(self.place / "control.sock")) == 0
+
+    @property
     def guardian(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "the replica was not started"
         return self._process

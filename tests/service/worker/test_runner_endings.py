@@ -181,7 +181,7 @@ def test_a_call_that_waits_for_a_load_that_fails_is_told_that_it_was_not_begun(t
     replica.start()
     with replica:
         caller = replica.caller()
-        until((replica.place / "call.sock").exists)
+        until(lambda: replica.listens)
         caller.send("x")
         assert replica.health["state"] == "starting"
         (replica.root / "go").touch()
