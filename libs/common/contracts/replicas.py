@@ -107,7 +107,7 @@ class Address(Wire):
 
 def derived_token(secret: str, entry_id: UUID) -> str:
     """What the replicas of an entry want to be shown, where gateways know a secret. It tells nothing of another's."""
-    return hmac.digest(secret.encode(), b"replica " + entry_id.bytes, "sha256").hex()
+    return hmac.digest(secret.encode(), str(entry_id).encode(), "sha256").hex()
 
 
 class ReplicaReport(Wire):
