@@ -15,7 +15,7 @@ from services.fakts.api.paging import CursorPage, cursored
 from services.fakts.context import Ctx
 from services.fakts.fields import Label, Plain
 from services.fakts.models import Approval, User
-from services.fakts.preflight import approvals
+from services.fakts.preflight import approvals, decisions, views
 from services.fakts.preflight.strategies.interface import Via
 
 router = idempotency.router(admin_only, prefix="/admin/v1/codes")
@@ -50,7 +50,7 @@ async def approve(
     """Let the app in, acting for the caller."""
     asked = body or Approving()
     approval = await _find(session, code)
-    await approvals.approve(
+    await decisions.approve(
         session,
         context,
         approval,
@@ -67,7 +67,7 @@ async def deny(
 ) -> dict[str, Any]:
     reason = (body or Denying()).reason
     approval = await _find(session, code)
-    await approvals.deny(session, context, approval, by=await session.get_one(User, caller.account_id), reason=reason)
+    await decisions.deny(session, context, approval, by=await session.get_one(User, caller.account_id), reason=reason)
     return await _decided(session, approval)
 
 
@@ -83,7 +83,7 @@ async def _find(session: Session, code: str) -> Approval:
 
 
 async def _pending(session: Session, approval: Approval) -> dict[str, Any]:
-    seen = await approvals.view(session, approval)
+    seen = await views.of_approval(session, approval)
     return {
         "id": str(approval.id),
         "via": approval.via,

@@ -17,10 +17,10 @@ from services.fakts.context import Context, Ctx, RequestOrigin, RequestWhere
 from services.fakts.oauth import provider
 from services.fakts.oauth.discovery import APP_PATH, TOKEN_PATH
 from services.fakts.origin import Origin
-from services.fakts.preflight import approvals, documents, parameters
-from services.fakts.preflight.approvals import Asked, Started
+from services.fakts.preflight import documents, parameters, starts
 from services.fakts.preflight.manifests import InvalidManifest
 from services.fakts.preflight.parameters import InvalidStart
+from services.fakts.preflight.starts import Asked, Started
 from services.fakts.preflight.strategies.interface import Via
 
 _ERRORS = {TooMany: "slow_down", Forbidden: "access_denied"}
@@ -50,7 +50,7 @@ async def start(request: Request, context: Ctx, origin: RequestOrigin, where: Re
         document = documents.read(await request.body())
         asked = Asked.of(parameters.read(document, package_version("constellation")), Via.DEVICE, where)
         async with context.database.transaction() as session:
-            started = await approvals.ask(session, context, asked)
+            started = await starts.ask(session, context, asked)
         return JSONResponse(_answer(context, origin, started), headers=NOT_STORED)
     except documents.Malformed as error:
         return refusal("invalid_request", f"the body {error}")

@@ -27,8 +27,9 @@ from services.fakts.oauth.prompts import Next, Unanswerable
 from services.fakts.oauth.server import Request, legal_words
 from services.fakts.origin import Origin
 from services.fakts.pages.destinations import sign_in
-from services.fakts.preflight import approvals
-from services.fakts.preflight.approvals import Asked, Standing
+from services.fakts.preflight import approvals, starts
+from services.fakts.preflight.approvals import Standing
+from services.fakts.preflight.starts import Asked
 from services.fakts.preflight.strategies.interface import Via
 from services.fakts.where import Where
 
@@ -181,7 +182,7 @@ async def _ask(
     """
     context.starts.take(where.address)
     try:
-        started = await approvals.ask(
+        started = await starts.ask(
             session,
             context,
             Asked(

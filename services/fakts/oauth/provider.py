@@ -21,8 +21,8 @@ from services.fakts.oauth.grants import AuthorizationCodeFlow, ClientCredentials
 from services.fakts.oauth.headless import MandateKey, Redeem
 from services.fakts.oauth.server import AUTH_METHODS, Answer, RegisteredClient, Request, Server, refuse
 from services.fakts.origin import Origin
-from services.fakts.preflight import approvals
-from services.fakts.preflight.approvals import Asked
+from services.fakts.preflight import starts
+from services.fakts.preflight.starts import Asked
 from services.fakts.preflight.strategies.interface import Via
 from services.fakts.where import Where
 
@@ -78,7 +78,7 @@ async def authorize_device(
     if scope is None:
         refuse(InvalidScopeError, f"This client may ask for: {client.row.scope or 'nothing'}.")
     try:
-        started = await approvals.ask(
+        started = await starts.ask(
             session,
             context,
             Asked(

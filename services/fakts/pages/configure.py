@@ -19,8 +19,8 @@ from services.fakts.pages import words
 from services.fakts.pages.destinations import CONFIGURE, form_sources
 from services.fakts.pages.rendering import page, page_router, see
 from services.fakts.pages.sessions import TOKEN_FIELD, Form, Person, PersonsForm, SignedIn
-from services.fakts.preflight import admission, approvals, choices, manifests
-from services.fakts.preflight.approvals import ApprovalView
+from services.fakts.preflight import admission, approvals, choices, decisions, manifests, views
+from services.fakts.preflight.views import ApprovalView
 
 router = page_router(prefix=CONFIGURE)
 
@@ -48,7 +48,7 @@ async def take_code(session: Session, context: Ctx, person: Person, form: Person
 async def show(code: str, session: Session, context: Ctx, person: Person, where: RequestWhere) -> Response:
     try:
         approval = await _find(session, context, person, code)
-        view = await approvals.view(session, approval)
+        view = await views.of_approval(session, approval)
     except Problem as problem:
         return _code_page(context, person, problem=problem)
     return await _approval_page(session, context, person, view, code, where.address)
@@ -60,7 +60,7 @@ async def decide(
 ) -> Response:
     try:
         approval = await _find(session, context, person, code)
-        view = await approvals.view(session, approval)
+        view = await views.of_approval(session, approval)
     except Problem as problem:
         return _code_page(context, person, problem=problem)
     allowed = form.text("decision") == "approve"
@@ -69,7 +69,7 @@ async def decide(
         if allowed:
             await _approve(session, context, person, view, form)
         else:
-            await approvals.deny(session, context, approval, by=person.user, reason=not_offered)
+            await decisions.deny(session, context, approval, by=person.user, reason=not_offered)
     except (Forbidden, Invalid) as problem:
         return await _approval_page(session, context, person, view, code, where.address, problem=problem)
     except NotFound as problem:
@@ -92,7 +92,7 @@ async def _find(session: Session, context: Context, person: SignedIn, code: str)
 
 async def _approve(session: Session, context: Context, person: SignedIn, view: ApprovalView, form: Form) -> None:
     allowed = form.all("allow")
-    await approvals.approve(
+    await decisions.approve(
         session,
         context,
         view.approval,

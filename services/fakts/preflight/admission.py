@@ -12,6 +12,7 @@ from libs.common import db, logs
 from libs.common.contracts.joining import Alias, Manifest
 from libs.common.directory import key_hash
 from libs.common.problems import Conflict, Forbidden
+from services.fakts import locks
 from services.fakts.context import Context
 from services.fakts.identity import accounts
 from services.fakts.models import Client, Organization, User
@@ -48,21 +49,25 @@ def give_secrets(context: Context, client: Client) -> None:
     client.claim_digest = key_hash(context.master.claim_token(client.id))
 
 
-async def let_in(
-    session: AsyncSession, client: Client, user: User, organization: Organization | None, declined: Sequence[str] = ()
-) -> None:
+async def lock(session: AsyncSession, client: Client) -> None:
+    """Whoever lets an app in on the same machine waits until this transaction ends. Without a name of the machine
+    there is nothing earlier to find, and nothing to wait for."""
+    if client.device:
+        await locks.take(session, locks.JOINING)
+
+
+def let_in(client: Client, user: User, organization: Organization | None, declined: Sequence[str] = ()) -> None:
     """The client acts for the user, and in the organization if there is one."""
     client.account_id = user.id
     client.organization_id = organization.id if organization is not None else None
     client.declined = list(dict.fromkeys(declined))
     client.approved_at = db.now()
-    await session.flush()
 
 
 async def end_earlier(session: AsyncSession, context: Context, client: Client) -> None:
     """The same app is on the same machine once: what it was approved as before ends.
 
-    Without a name of the machine nobody knows that. Whoever calls this holds the lock `locks.JOINING`.
+    Without a name of the machine nobody knows that. Whoever calls this holds the `lock`.
     """
     if not client.device:
         return

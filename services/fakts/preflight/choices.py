@@ -8,9 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.fakts.models import Membership, Organization, User
-from services.fakts.preflight.approvals import ApprovalView
 from services.fakts.preflight.eligibility import ROLES
 from services.fakts.preflight.strategies.interface import Needs
+from services.fakts.preflight.views import ApprovalView
 
 
 @dataclass(frozen=True)

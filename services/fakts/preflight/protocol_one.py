@@ -20,8 +20,9 @@ from services.fakts.context import Context
 from services.fakts.models import Client, User
 from services.fakts.oauth import answers, discovery
 from services.fakts.origin import Origin
-from services.fakts.preflight import admission, approvals, manifests, parameters, redeem_tokens
-from services.fakts.preflight.approvals import Asked, Standing
+from services.fakts.preflight import admission, approvals, manifests, parameters, redeem_tokens, starts
+from services.fakts.preflight.approvals import Standing
+from services.fakts.preflight.starts import Asked
 from services.fakts.preflight.strategies.interface import Approve, Via
 from services.fakts.where import Where
 
@@ -34,7 +35,7 @@ async def start(
 ) -> dict[str, Any]:
     """An app asks to be let in; the code is what a person sees, and what it polls with."""
     asked = parameters.read(document, version)
-    started = await approvals.ask(session, context, Asked.of(asked, Via.CHALLENGE, where))
+    started = await starts.ask(session, context, Asked.of(asked, Via.CHALLENGE, where))
     return {"status": GRANTED, "code": started.code}
 
 
@@ -98,7 +99,7 @@ async def retrieve(
 ) -> dict[str, Any]:
     """An app that a rule lets in by itself. The same manifest again is the same client, while the rule says so."""
     asked = Asked.of(parameters.read(document, version), Via.RETRIEVE, where)
-    rule, decision = await approvals.decide(session, asked)
+    rule, decision = await starts.decide(session, asked)
     if not isinstance(decision, Approve):
         raise Forbidden("A person has to approve this app.")
     user, organization = await admission.named(session, decision, rule)
@@ -126,7 +127,7 @@ async def retrieve(
         admission.give_secrets(context, client)
         session.add(client)
         await admission.check_offered(session, client, where.address)
-        await admission.let_in(session, client, user, organization)
+        admission.let_in(client, user, organization)
         detail = f"client {client.id} by rule '{rule}'"
         await context.audit.record(
             session, actor=user.name, action="app.retrieve", subject=client.identifier, detail=detail

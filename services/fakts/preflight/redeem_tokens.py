@@ -128,7 +128,7 @@ async def redeem(session: AsyncSession, context: Context, token: str, manifest: 
     admission.give_secrets(context, client)
     session.add(client)
     await admission.check_offered(session, client, where.address)
-    await admission.let_in(session, client, user, organization)
+    admission.let_in(client, user, organization)
     await context.audit.record(
         session,
         actor=user.name,

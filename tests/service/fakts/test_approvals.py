@@ -17,8 +17,9 @@ from libs.common.contracts.joining import Manifest
 from libs.common.problems import Conflict, Forbidden, Invalid, NotFound
 from services.fakts.identity import accounts
 from services.fakts.models import Approval, Client
-from services.fakts.preflight import approvals
-from services.fakts.preflight.approvals import Asked, Standing, Started
+from services.fakts.preflight import approvals, decisions, starts, views
+from services.fakts.preflight.approvals import Standing
+from services.fakts.preflight.starts import Asked, Started
 from services.fakts.preflight.strategies.interface import Needs, Via
 from services.fakts.where import Where
 from tests.service.fakts.running import RunningFakts, shared
@@ -53,7 +54,7 @@ def manifest(*required: str, device: str | None = None, **optional: str) -> Mani
 async def ask(fakts: RunningFakts, via: Via = Via.DEVICE, wants: Manifest | None = None, **more: Any) -> Started:
     asked = Asked(via=via, manifest=wants or manifest(), where=LOCAL, seconds=300, scope="openid", **more)
     async with fakts.context.database.transaction() as session:
-        return await approvals.ask(session, fakts.context, asked)
+        return await starts.ask(session, fakts.context, asked)
 
 
 async def decide(
@@ -63,9 +64,9 @@ async def decide(
         user = await accounts.get(session, by)
         approval = await approvals.find(session, code)
         if approve:
-            await approvals.approve(session, fakts.context, approval, by=user, **more)
+            await decisions.approve(session, fakts.context, approval, by=user, **more)
         else:
-            await approvals.deny(session, fakts.context, approval, by=user, **more)
+            await decisions.deny(session, fakts.context, approval, by=user, **more)
         return approval, await approvals.client_of(session, approval)
 
 
@@ -93,7 +94,7 @@ async def test_a_person_approves_what_they_saw_and_the_code_is_good_once(fakts: 
     async with fakts.context.database.transaction() as session:
         for typed in (started.code, started.code.lower(), started.code.replace("-", ""), f" {started.code} "):
             assert (await approvals.find(session, typed)).id == started.approval.id
-        seen = await approvals.view(session, started.approval)
+        seen = await views.of_approval(session, started.approval)
         assert [(need.key, need.optional, need.offered) for need in seen.requirements] == [
             ("probe", False, True),
             ("extra", True, True),

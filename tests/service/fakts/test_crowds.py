@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from libs.common.problems import NotFound
 from services.fakts.models import Login, Membership, Organization, OrganizationType, RefreshToken, User
-from services.fakts.preflight import approvals
+from services.fakts.preflight import approvals, decisions
 from tests.service.fakts.logging_in import claims_of, logged_in, poll, refreshed, refusal, start
 from tests.service.fakts.running import RunningFakts, shared
 from tests.support.postgres import Postgres
@@ -91,7 +91,7 @@ async def approve(fakts: RunningFakts, started: dict[str, Any], person: Person) 
         async with fakts.context.database.transaction() as session:
             approval = await approvals.find(session, started["user_code"])
             by, organization = await session.get_one(User, person.user), person.organization
-            await approvals.approve(
+            await decisions.approve(
                 session, fakts.context, approval, by=by, organization=organization, declined=["second"]
             )
             return person.name
