@@ -6,6 +6,8 @@ and what must happen only after a commit (waking a loop, sending a hint) is queu
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,10 +17,13 @@ from typing import Annotated, Any
 from alembic import command, context
 from alembic.config import Config
 from fastapi import Depends, Request
-from sqlalchemy import Connection, DateTime, MetaData, text
+from sqlalchemy import Connection, DateTime, MetaData, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
 from libs.common import logs
@@ -32,6 +37,9 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+_REST_SECONDS = 1.0
+_RESTS_SINCE = "rests since"
 
 AfterCommit = Callable[[], Awaitable[None] | None]
 
@@ -66,7 +74,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args={
                 "timeout": 10,
@@ -74,6 +81,8 @@ class Database:
                 "server_settings": {"search_path": schema, "application_name": f"constellation {schema}"},
             },
         )
+        event.listen(self.engine.sync_engine, "checkin", _note_rest)
+        event.listen(self.engine.sync_engine, "checkout", self._check_alive)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     @asynccontextmanager
@@ -111,6 +120,27 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+    def _check_alive(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+        """A connection of the pool that was lost is replaced before anybody uses it, and so are all older ones.
+
+        One that the server ended is known to be closed. Only one that rested for a while is asked: it may have been
+        lost without a word. Asking each time would cost as much as most questions do.
+        """
+        rested = time.monotonic() - record.info.get(_RESTS_SINCE, math.inf)
+        driver: Any = record.driver_connection
+        if driver.is_closed():
+            raise InvalidatePoolError
+        if rested > _REST_SECONDS:
+            dialect = self.engine.sync_engine.dialect
+            try:
+                dialect.do_ping(connection)
+            except dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError from error
+
+
+def _note_rest(_: object, record: ConnectionPoolEntry) -> None:
+    record.info[_RESTS_SINCE] = time.monotonic()
 
 
 def after_commit(session: AsyncSession, hook: AfterCommit) -> None:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from importlib.metadata import version as package_version
 from uuid import uuid4
 
 import httpx
@@ -120,6 +121,7 @@ def _context(settings: FaktsSettings, database: Database, master: MasterKey, out
     feed, audit = IdentityFeed(publisher), Audit(database)
     return Context(
         settings=settings,
+        version=package_version("constellation"),
         database=database,
         master=master,
         keys=keys,

@@ -30,7 +30,13 @@ class Audit:
     async def record(
         self, session: AsyncSession, *, actor: str, action: str, subject: str, detail: str | None = None
     ) -> None:
-        """Note an act in the session's transaction.
+        """Note an act in the session's transaction. Arguments as of `entry`."""
+        session.add(self.entry(session, actor=actor, action=action, subject=subject, detail=detail))
+
+    def entry(
+        self, session: AsyncSession, *, actor: str, action: str, subject: str, detail: str | None = None
+    ) -> AuditEntry:
+        """An act, for who writes it with other rows. It is announced after the commit.
 
         Args:
             actor: name of the account that acts.
@@ -40,8 +46,8 @@ class Audit:
         message = AuditRecorded(
             at=db.now(), service="fakts", actor=actor, action=action, subject=subject, detail=detail
         )
-        session.add(AuditEntry(message=message.model_dump(mode="json")))
         after_commit(session, self.loop.wake)
+        return AuditEntry(message=message.model_dump(mode="json"))
 
     async def _announce(self) -> None:
         """Announce what waits, oldest first. Raises BusUnavailable; then all of the batch comes again."""

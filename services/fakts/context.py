@@ -26,6 +26,8 @@ from services.fakts.where import Where, client_address
 @dataclass(frozen=True)
 class Context:
     settings: FaktsSettings
+    version: str
+    """Of the platform."""
     database: Database
     master: MasterKey
     keys: SigningKeys

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib.metadata import version as package_version
 from uuid import UUID
 
 from libs.common import db, idempotency
@@ -31,7 +30,7 @@ class OwnInstance:
     async def offer(self) -> None:
         settings = self._context.settings
         alias = Alias(id=f"fakts-{self._id}", host=settings.advertised, port=settings.port)
-        offered = InstanceOffer(service=OWN_SERVICE, version=package_version("constellation"), aliases=(alias,))
+        offered = InstanceOffer(service=OWN_SERVICE, version=self._context.version, aliases=(alias,))
         async with self._context.database.transaction() as session:
             await instances.offer(session, self._id, offered, seconds=settings.lease_seconds)
 

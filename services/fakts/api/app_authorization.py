@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as package_version
 from typing import Any
 
 from fastapi import Request
@@ -48,7 +47,7 @@ async def start(request: Request, context: Ctx, origin: RequestOrigin, where: Re
                 found = await provider.authorize_device(session, context, origin, where, form)
             return JSONResponse(dict(found), headers=NOT_STORED)
         document = documents.read(await request.body())
-        asked = Asked.of(parameters.read(document, package_version("constellation")), Via.DEVICE, where)
+        asked = Asked.of(parameters.read(document, context.version), Via.DEVICE, where)
         async with context.database.transaction() as session:
             started = await starts.ask(session, context, asked)
         return JSONResponse(_answer(context, origin, started), headers=NOT_STORED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as package_version
 from typing import Any
 
 from libs.common import web
@@ -20,7 +19,7 @@ async def fakts_document(context: Ctx, origin: RequestOrigin) -> dict[str, Any]:
         origin,
         issuer=context.issuer(origin),
         name=context.settings.deployment_name,
-        version=package_version("constellation"),
+        version=context.version,
         grants=GRANT_TYPES,
     )
 

@@ -108,7 +108,8 @@ async def userinfo(request: Request, session: Session, context: Ctx) -> JSONResp
     if "openid" not in scope or person is None:
         asks = {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="openid"'}
         raise Forbidden("this needs an access token of a person, with the scope openid", headers=asks)
-    said: dict[str, Any] = claims.of_account(person.account, person.memberships, scope, person.role)
+    memberships = await people.memberships(session, person.account)
+    said: dict[str, Any] = claims.of_account(person.account, memberships, scope, person.role)
     return JSONResponse(said, headers=NOT_STORED)
 
 

@@ -6,7 +6,6 @@ Why it went wrong is in `error` and in `message`, for one half of the clients re
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version as package_version
 from typing import Any
 
 from fastapi import Request
@@ -41,7 +40,7 @@ async def start(request: Request, context: Ctx, where: RequestWhere) -> Answer:
 
     async def call(session: AsyncSession, document: Answer) -> Answer:
         context.starts.take(where.address)
-        return await protocol_one.start(session, context, document, where, package_version("constellation"))
+        return await protocol_one.start(session, context, document, where, context.version)
 
     return await _answer(request, context, call)
 
@@ -86,7 +85,7 @@ async def retrieve(request: Request, context: Ctx, where: RequestWhere) -> Answe
 
     async def call(session: AsyncSession, document: Answer) -> Answer:
         context.starts.take(where.address)
-        return await protocol_one.retrieve(session, context, document, where, package_version("constellation"))
+        return await protocol_one.retrieve(session, context, document, where, context.version)
 
     return await _answer(request, context, call)
 

@@ -8,7 +8,6 @@ from typing import Any
 from authlib.oidc.core.util import create_half_hash
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.common import db
 from libs.common.contracts.joining import SERVICE_SCOPE, JoinAnswer, Manifest, SelfDescription
 from services.fakts.context import Context
 from services.fakts.models import Client, Login
@@ -42,7 +41,6 @@ async def token_answer(
         scope: of this access token; None for all that the login has.
         envelope: say where the client's services are, if it is an app of the Fakts protocol.
     """
-    login.used_at = client.last_login_at = db.now()
     is_app = client.kind not in NO_APPS
     composition = await _composition(session, client, origin, where) if is_app else None
     person = await people.of_login(session, login)
@@ -72,7 +70,8 @@ async def id_token(
     now = int(time.time())
     person = await people.of_login(session, login)
     assert person is not None  # noqa: S101 - codes are for people
-    said = claims.of_account(person.account, person.memberships, login.scope.split(), person.role)
+    memberships = await people.memberships(session, person.account)
+    said = claims.of_account(person.account, memberships, login.scope.split(), person.role)
     nonce = {"nonce": login.nonce} if login.nonce else {}
     return await context.keys.sign(
         session,

@@ -139,7 +139,7 @@ async def answer_with_code(
     Args:
         asked: `redirect` of an approval.
     """
-    login = await logins.open_login(
+    login, _ = await logins.open_login(
         session,
         context,
         client,
@@ -203,7 +203,8 @@ async def _ask(
     if started.approval.decided_by != person.id:
         words = f"The rule '{started.approval.rule}' lets this app act for another account than yours."
         return error_url(asked, "access_denied", words)
-    return await redirect_back(session, context, started.approval, authenticated_at=signed_in_at)
+    approval = await session.get_one(Approval, started.approval.id)
+    return await redirect_back(session, context, approval, authenticated_at=signed_in_at)
 
 
 def _kept(request: Request) -> dict[str, str]:

@@ -52,22 +52,24 @@ class _Opens:
         if over := wait(logins.why_over(self.server.session, login, db.now())):
             refuse(InvalidGrantError, over)
 
-    def answer(self, login: Login, *, refreshes: bool, **more: Any) -> dict[str, Any]:
-        return wait(self._answer(login, refreshes=refreshes, **more))
-
-    async def _answer(self, login: Login, *, refreshes: bool, **more: Any) -> dict[str, Any]:
+    def answer(self, login: Login, refresh_token: str | None, **more: Any) -> dict[str, Any]:
         server = self.server
-        token = await logins.add_refresh_token(server.session, server.context, login) if refreshes else None
-        return await answers.token_answer(
-            server.session,
-            server.context,
-            self.row,
-            login,
-            origin=server.origin,
-            where=server.where,
-            refresh_token=token,
-            **more,
+        return wait(
+            answers.token_answer(
+                server.session,
+                server.context,
+                self.row,
+                login,
+                origin=server.origin,
+                where=server.where,
+                refresh_token=refresh_token,
+                **more,
+            )
         )
+
+    def next_token(self, login: Login) -> str:
+        """The next refresh token of a login that goes on."""
+        return wait(logins.add_refresh_token(self.server.session, self.server.context, login))
 
 
 class _Device:
@@ -88,12 +90,16 @@ class DeviceCode(_Opens, DeviceCodeGrant):
 
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
 
-    def query_device_credential(self, device_code: str) -> _Device:
-        row = wait(approvals.of_secret(self.server.session, device_code, Via.DEVICE))
-        if row is None:
+    def authenticate_token_endpoint_client(self) -> RegisteredClient:
+        """What the poll needs is read at once, the client that Authlib asks for here included."""
+        self._held = wait(approvals.hold(self.server.session, self.request.payload.data["device_code"], Via.DEVICE))
+        client: RegisteredClient = super().authenticate_token_endpoint_client()
+        return client
+
+    def query_device_credential(self, device_code: str) -> _Device:  # noqa: ARG002 - it is held already
+        if self._held is None:
             refuse(InvalidGrantError, "This device code is not known.")
-        wait(self.server.session.refresh(row, with_for_update=True))
-        return _Device(row)
+        return _Device(self._held[0])
 
     def validate_device_credential(self, credential: _Device) -> User:
         row, now = credential.row, db.now()
@@ -118,16 +124,16 @@ class DeviceCode(_Opens, DeviceCodeGrant):
     def generate_token(self, user: User, scope: str, **_: Any) -> dict[str, Any]:
         approval = self.request.credential.row
         approval.state = Standing.SPENT
-        login = wait(self._open(approval, user, scope))
+        login, refresh_token = wait(self._open(approval, user, scope))
         self.check(login)
-        return self.answer(login, refreshes=True)
+        return self.answer(login, refresh_token)
 
     async def _account(self, approval: Approval) -> User | None:
         client = await self.server.session.get_one(Client, approval.client_id)
         account_id = client.account_id or approval.decided_by
         return await self.server.session.get(User, account_id) if account_id is not None else None
 
-    async def _open(self, approval: Approval, account: User, scope: str) -> Login:
+    async def _open(self, approval: Approval, account: User, scope: str) -> tuple[Login, str | None]:
         session = self.server.session
         organization = None
         if approval.organization_id is not None:
@@ -171,7 +177,8 @@ class Refresh(_Opens, grants.RefreshTokenGrant):
         return refresh_token.login
 
     def generate_token(self, user: Login, scope: str, **_: Any) -> dict[str, Any]:
-        return self.answer(user, refreshes=True, scope=scope)
+        logins.use(user, self.row)
+        return self.answer(user, self.next_token(user), scope=scope)
 
     def revoke_old_credential(self, refresh_token: _Chain) -> None:
         logins.spend(refresh_token.row, db.now())
@@ -188,11 +195,11 @@ class ClientCredentials(_Opens, grants.ClientCredentialsGrant):
             refuse(InvalidScopeError, f"This client may ask for: {self.row.scope or 'nothing'}.")
 
     def generate_token(self, scope: str | None, **_: Any) -> dict[str, Any]:
-        login = wait(self._open(self.request.client.get_allowed_scope(scope)))
+        login, no_token = wait(self._open(self.request.client.get_allowed_scope(scope)))
         self.check(login)
-        return self.answer(login, refreshes=False, envelope=False)
+        return self.answer(login, no_token, envelope=False)
 
-    async def _open(self, scope: str) -> Login:
+    async def _open(self, scope: str) -> tuple[Login, str | None]:
         session, row = self.server.session, self.row
         account, organization = await logins.acts_for(session, row)
         return await logins.open_login(
@@ -249,10 +256,11 @@ class AuthorizationCodeFlow(_Opens, grants.AuthorizationCodeGrant):
         return authorization_code.login
 
     def generate_token(self, user: Login, **_: Any) -> dict[str, Any]:
+        logins.use(user, self.row)
         if console.is_console(self.row):
-            return self.answer(user, refreshes=False)
+            return self.answer(user, None)
         logins.go_on(user, self.server.context.settings)
-        return self.answer(user, refreshes=True)
+        return self.answer(user, self.next_token(user))
 
     def delete_authorization_code(self, authorization_code: _Code) -> None:
         authorization_code.row.spent_at = db.now()

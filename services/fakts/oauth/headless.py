@@ -69,7 +69,7 @@ class MandateKey(_Headless):
             client = await clients.log_in(server.session, mandate, manifest, scope, self.kind)
         except clients.NotThisClient as refusal:
             refuse(InvalidGrantError, str(refusal))
-        login = await logins.open_login(
+        login, _ = await logins.open_login(
             server.session, server.context, client, account=None, organization=None, scope=scope, refreshes=False
         )
         body = await answers.token_answer(
@@ -136,10 +136,9 @@ class Redeem(_Headless):
             context.guesses.count(where.address)
             refuse(InvalidGrantError, refusal.detail)
         account, organization = await logins.acts_for(session, client)
-        login = await logins.open_login(
+        login, refresh_token = await logins.open_login(
             session, context, client, account=account, organization=organization, scope=client.scope
         )
-        refresh_token = await logins.add_refresh_token(session, context, login)
         return await answers.token_answer(
             session, context, client, login, origin=self.server.origin, where=where, refresh_token=refresh_token
         )

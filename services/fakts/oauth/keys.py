@@ -6,7 +6,8 @@ The rows are the truth, so that several instances of fakts sign with the same ke
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -43,6 +44,8 @@ class SigningKeys:
             keep=timedelta(seconds=settings.access_token_seconds + settings.signing_key_grace_seconds),
         )
         self._private: dict[str, RSAKey] = {}
+        self._known: Sequence[SigningKey] = ()
+        self._known_until = 0.0
 
     async def maintain(self) -> None:
         """Make the next key when it is time, and forget keys that nothing needs any more. Idempotent."""
@@ -55,6 +58,7 @@ class SigningKeys:
             if plan.delete:
                 await session.execute(delete(SigningKey).where(SigningKey.kid.in_(plan.delete)))
                 log.info("signing_keys_deleted", kids=list(plan.delete))
+        self._known_until = 0.0
 
     async def rotate(self, session: AsyncSession) -> SigningKey:
         """Make the next key now. While one waits for its time to sign, it is that one: asking twice makes one."""
@@ -95,9 +99,17 @@ class SigningKeys:
         return jws.serialize_compact(header, f"sha256:{digest}", self._open(row), algorithms=[ALGORITHM])
 
     async def _current(self, session: AsyncSession) -> SigningKey:
-        rows = await _rows(session)
-        plan = plan_keys(db.now(), [_times(row) for row in rows], self._policy)
-        return next(row for row in rows if row.kid == plan.signing)
+        """The key to sign with now.
+
+        A key waits for `lead` before it signs, so a copy of the rows that is younger than that knows of each key
+        whose time has come.
+        """
+        if self._known_until <= time.monotonic():
+            until = time.monotonic() + self._policy.lead.total_seconds() / 2
+            self._known = await _rows(session)
+            self._known_until = until
+        plan = plan_keys(db.now(), [_times(row) for row in self._known], self._policy)
+        return next(row for row in self._known if row.kid == plan.signing)
 
     def check(self, row: SigningKey) -> None:
         """Raises MasterKeyFault when the master key at hand did not seal this key."""

@@ -11,18 +11,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.common import db
+from libs.common import db, rows
 from libs.common.auth import LEEWAY_SECONDS
 from libs.common.contracts.identity import Role
 from libs.common.directory import key_hash
 from services.fakts.context import Context
 from services.fakts.models import (
-    Account,
     AuthorizationCode,
     Client,
     Login,
@@ -50,8 +49,8 @@ async def open_login(
     nonce: str | None = None,
     authenticated_at: datetime | None = None,
     refreshes: bool = True,
-) -> Login:
-    """A client is logged in.
+) -> tuple[Login, str | None]:
+    """A client is logged in. Returns the login, and its first refresh token if it gets any.
 
     Args:
         account: for whom it acts; None for a client that acts for itself.
@@ -63,6 +62,7 @@ async def open_login(
     settings = context.settings
     seconds = settings.login_seconds if refreshes else settings.access_token_seconds + LEEWAY_SECONDS
     login = Login(
+        id=uuid4(),
         client_id=client.id,
         account_id=account.id if account else None,
         organization_id=organization.id if organization else None,
@@ -73,10 +73,18 @@ async def open_login(
         used_at=now,
         ends_at=now + timedelta(seconds=seconds),
     )
-    session.add(login)
     client.last_login_at = now
-    await session.flush()
-    return login
+    if not refreshes:
+        await rows.write(session, login)
+        return login, None
+    token, link = _link(context, login)
+    await rows.write(session, login, link)
+    return login, token
+
+
+def use(login: Login, client: Client) -> None:
+    """The client goes on with a login that it has."""
+    login.used_at = client.last_login_at = db.now()
 
 
 def go_on(login: Login, settings: FaktsSettings) -> None:
@@ -120,11 +128,8 @@ async def end_of(session: AsyncSession, context: Context, client_id: UUID, accou
 
 async def add_refresh_token(session: AsyncSession, context: Context, login: Login) -> str:
     """The next link of the chain. Only its digest is kept."""
-    token = secrets.token_urlsafe(_RANDOM_BYTES)
-    now = db.now()
-    expires = min(now + timedelta(seconds=context.settings.refresh_token_seconds), login.ends_at)
-    session.add(RefreshToken(digest=key_hash(token), login_id=login.id, issued_at=now, expires_at=expires))
-    await session.flush()
+    token, link = _link(context, login)
+    await rows.write(session, link)
     return token
 
 
@@ -157,7 +162,7 @@ async def why_over(session: AsyncSession, login: Login, now: datetime) -> str | 
         return "This login was ended."
     if login.ends_at <= now:
         return "This login has lasted as long as it may; log in again."
-    if login.account_id is not None and not await _is_active(session, login.account_id):
+    if login.account_id is not None and not (await session.get_one(User, login.account_id)).active:
         return "The account that this app acts for is not active any more."
     if login.organization_id is not None and not await _is_member(session, login):
         return "The account that this app acts for is not in the organization any more."
@@ -193,6 +198,13 @@ async def purge(session: AsyncSession, now: datetime) -> None:
     await session.execute(delete(AuthorizationCode).where(AuthorizationCode.expires_at < now - KEEP_CODES))
 
 
+def _link(context: Context, login: Login) -> tuple[str, RefreshToken]:
+    token = secrets.token_urlsafe(_RANDOM_BYTES)
+    now = db.now()
+    expires = min(now + timedelta(seconds=context.settings.refresh_token_seconds), login.ends_at)
+    return token, RefreshToken(digest=key_hash(token), login_id=login.id, issued_at=now, expires_at=expires)
+
+
 async def _end(session: AsyncSession, context: Context, which: ColumnElement[bool]) -> None:
     now = db.now()
     ended = (await session.scalars(_ending(now, which).returning(Login.id))).all()
@@ -208,10 +220,6 @@ def _ending(now: datetime, which: ColumnElement[bool]):  # type: ignore[no-untyp
 def _last_token(now: datetime, settings: FaktsSettings) -> datetime:
     """When the last access token is over, one that is being issued at this moment included."""
     return now + timedelta(seconds=settings.access_token_seconds + LEEWAY_SECONDS) + _UNDER_WAY
-
-
-async def _is_active(session: AsyncSession, account_id: UUID) -> bool:
-    return bool(await session.scalar(select(Account.active).where(Account.id == account_id)))
 
 
 async def _is_member(session: AsyncSession, login: Login) -> bool:

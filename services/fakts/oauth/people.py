@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts.identity import Role
@@ -15,15 +14,10 @@ from services.fakts.models import Login, Membership, Organization, User
 @dataclass(frozen=True)
 class Person:
     account: User
-    memberships: Mapping[str, Role]
-    """Roles by organization name."""
     organization: Organization | None
-    """The one that the account picked for this login."""
-
-    @property
-    def role(self) -> Role | None:
-        """In the picked organization."""
-        return self.memberships.get(self.organization.name) if self.organization is not None else None
+    """The one that the account picked for this login, while it is a member of it."""
+    role: Role | None
+    """In that organization."""
 
 
 async def of_login(session: AsyncSession, login: Login) -> Person | None:
@@ -31,11 +25,24 @@ async def of_login(session: AsyncSession, login: Login) -> Person | None:
     if login.account_id is None:
         return None
     account = await session.get_one(User, login.account_id)
+    if login.organization_id is None:
+        return Person(account, None, None)
+    found = await _counting(session, account, Organization.id == login.organization_id)
+    return Person(account, *found[0]) if found else Person(account, None, None)
+
+
+async def memberships(session: AsyncSession, account: User) -> dict[str, Role]:
+    """Roles by organization name."""
+    return {organization.name: role for organization, role in await _counting(session, account)}
+
+
+async def _counting(
+    session: AsyncSession, account: User, *which: ColumnElement[bool]
+) -> list[tuple[Organization, Role]]:
+    """The memberships that count: an invitation does not."""
     rows = await session.execute(
         select(Organization, Membership.role)
         .join(Membership, Membership.organization_id == Organization.id)
-        .where(Membership.user_id == account.id, Membership.role.in_(list(Role)), Organization.active)
+        .where(Membership.user_id == account.id, Membership.role.in_(list(Role)), Organization.active, *which)
     )
-    found = [(organization, Role(role)) for organization, role in rows]
-    picked = next((organization for organization, _ in found if organization.id == login.organization_id), None)
-    return Person(account, {organization.name: role for organization, role in found}, picked)
+    return [(organization, Role(role)) for organization, role in rows]

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import bindparam, delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
@@ -24,6 +24,15 @@ NO_SUCH_CODE = "This code is not known: it is mistyped, was used, or has expired
 DECLINED = "The user declined."
 KEEP = timedelta(hours=1)
 """How long an attempt that is over is remembered, so that the app hears how it ended."""
+
+_HELD = (
+    select(Approval, Client, User)
+    .join(Client, Client.id == Approval.client_id)
+    .outerjoin(User, User.id == func.coalesce(Client.account_id, Approval.decided_by))
+    .where(Approval.secret_digest == bindparam("secret"), Approval.via == bindparam("via"))
+    .with_for_update(of=(Approval, Client), key_share=True)
+    .execution_options(populate_existing=True)
+)
 
 
 class Standing(StrEnum):
@@ -73,6 +82,15 @@ async def of_secret(session: AsyncSession, secret: str, via: Via) -> Approval | 
     """The attempt that an app polls for, in whatever state."""
     kept = secret_digest(secret, via)
     return await session.scalar(select(Approval).where(Approval.secret_digest == kept, Approval.via == via))
+
+
+async def hold(session: AsyncSession, secret: str, via: Via) -> tuple[Approval, Client, User | None] | None:
+    """The attempt that an app polls for, with its client, both locked until the transaction ends, and whom it is for.
+
+    The session gives them to whoever asks for them, as long as the caller keeps them.
+    """
+    found = (await session.execute(_HELD, {"secret": secret_digest(secret, via), "via": via})).first()
+    return (found[0], found[1], found[2]) if found is not None else None
 
 
 async def pending(session: AsyncSession, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[Approval]:

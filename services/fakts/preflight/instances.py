@@ -123,6 +123,8 @@ async def _put(
 
 
 async def _live(session: AsyncSession, services: Collection[str]) -> dict[str, list[joining.Instance]]:
+    if not services:
+        return {}
     rows = await session.scalars(
         select(Instance)
         .where(Instance.service.in_(services), or_(Instance.lease_until.is_(None), Instance.lease_until > db.now()))

@@ -21,6 +21,9 @@ from services.fakts.preflight.rules import Rule
 from services.fakts.preflight.strategies import catalog
 
 MAX_RULES = 200
+_ALL = select(models.Rule.name, models.Rule.strategy, models.Rule.conditions, models.Rule.options).order_by(
+    models.Rule.position
+)
 
 _Name = Annotated[str, Field(min_length=1, max_length=100), Plain]
 _Values = Annotated[
@@ -51,8 +54,7 @@ class RuleList(BaseModel):
 
 async def current(session: AsyncSession) -> Sequence[Rule]:
     """The rules in their order; where nobody made any, those of `rules.DEFAULT`."""
-    rows = (await session.scalars(select(models.Rule).order_by(models.Rule.position))).all()
-    return [Rule(row.name, row.strategy, row.conditions, row.options) for row in rows] or rules.DEFAULT
+    return [Rule(*row) for row in await session.execute(_ALL)] or rules.DEFAULT
 
 
 async def replace(session: AsyncSession, new: Iterable[Rule]) -> None:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.common import db, logs
+from libs.common import db, logs, rows
 from libs.common.contracts.joining import SERVICE_PREFIX, Manifest
 from libs.common.problems import Forbidden, Invalid, Problem
 from services.fakts.context import Context
-from services.fakts.models import Approval, Client
+from services.fakts.models import Approval, AuditEntry, Client
 from services.fakts.preflight import admission, approvals, codes, manifests, rule_list, rules
 from services.fakts.preflight.approvals import Standing
 from services.fakts.preflight.parameters import Start
@@ -69,7 +68,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Started:
-    """An attempt that is under way, or that a rule decided at once: `standing` of the approval says which."""
+    """An attempt that is under way, or that a rule decided at once: `standing` of the approval says which.
+
+    The rows are as they were written; the session does not follow them.
+    """
 
     approval: Approval
     client: Client
@@ -93,12 +95,8 @@ async def ask(session: AsyncSession, context: Context, asked: Asked) -> Started:
         client.redirect_uris = list(asked.redirect_uris)
         if asked.via is Via.CHALLENGE:
             admission.give_secrets(context, client)
-    code = await _new_code(session, codes.LONG if asked.via is Via.CHALLENGE else codes.SHORT)
-    secret = code if asked.via is Via.CHALLENGE else secrets.token_urlsafe(32)
     approval = Approval(
         via=asked.via,
-        code_digest=approvals.digest(code),
-        secret_digest=approvals.secret_digest(secret, asked.via),
         client_id=client.id,
         scope=asked.scope,
         address=asked.where.address,
@@ -111,12 +109,13 @@ async def ask(session: AsyncSession, context: Context, asked: Asked) -> Started:
         state=Standing.PENDING,
         reason="",
     )
+    new: list[Client | AuditEntry] = [client] if asked.client is None else []
     if isinstance(decision, Approve):
-        await _by_rule(session, context, approval, client, decision)
-    session.add(client)  # all was read before, so that each row is written once
-    await session.flush()
-    session.add(approval)
-    await session.flush()
+        new += await _by_rule(session, context, approval, client, decision)
+    code, secret = _draw(approval)
+    while not await rows.write(session, *new, approval, unless_taken=True):
+        new = []  # these were written
+        code, secret = _draw(approval)
     return Started(approval, client, code, secret)
 
 
@@ -153,32 +152,29 @@ def _preflight(asked: Asked) -> Preflight:
 
 async def _by_rule(
     session: AsyncSession, context: Context, approval: Approval, client: Client, decision: Approve
-) -> None:
-    """What a rule approved: let in, unless it cannot be."""
+) -> list[AuditEntry]:
+    """What a rule approved: let in, unless it cannot be. Returns what is to be noted."""
     try:
         user, organization = await admission.named(session, decision, approval.rule)
         await admission.check_offered(session, client, approval.address)
     except Problem as problem:
         approval.state, approval.reason, approval.decided_at = Standing.DENIED, problem.detail, db.now()
-        return
+        return []
     await admission.lock(session, client)
     approvals.grant(approval, user, organization)
     if client.approved_at is None:
         admission.let_in(client, user, organization)
         await admission.end_earlier(session, context, client)
-    await context.audit.record(
-        session,
-        actor=user.name,
-        action="app.approve",
-        subject=client.identifier,
-        detail=f"client {client.id} by rule '{approval.rule}'",
-    )
+    detail = f"client {client.id} by rule '{approval.rule}'"
+    return [
+        context.audit.entry(session, actor=user.name, action="app.approve", subject=client.identifier, detail=detail)
+    ]
 
 
-async def _new_code(session: AsyncSession, length: int) -> str:
-    while True:
-        code = codes.new(length)
-        digest = approvals.digest(code)
-        taken = or_(Approval.code_digest == digest, Approval.secret_digest == digest)
-        if await session.scalar(select(Approval.id).where(taken)) is None:
-            return code
+def _draw(approval: Approval) -> tuple[str, str]:
+    """A code that a person sees, and what the app polls with. Only their digests are kept."""
+    via = Via(approval.via)
+    code = codes.new(codes.LONG if via is Via.CHALLENGE else codes.SHORT)
+    secret = code if via is Via.CHALLENGE else secrets.token_urlsafe(32)
+    approval.code_digest, approval.secret_digest = approvals.digest(code), approvals.secret_digest(secret, via)
+    return code, secret
