@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from constellation import services
-from constellation.server import ServiceFailed, listen, port_of, served
+from constellation.server import ServiceFailed, listen, port_of, served, settle
 from libs.common import logs
 from libs.common.db import Database
 from libs.common.join import membership
@@ -59,6 +59,7 @@ async def _until(
     name, drain = service.name, settings.drain_seconds
     async with served(name, app, listener, http=service.http, drain_seconds=drain) as task:
         log.info("serving", service=name, address=":".join(map(str, listener.getsockname()[:2])))
+        settle()
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({waiting, task}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -105,6 +106,13 @@ async def served(
         with contextlib.suppress(ServiceFailed):
             await task
         listener.close()
+
+
+def settle() -> None:
+    """What the start made stays until the process ends: the collector, which looks through all objects now and then
+    while everything waits for it, need not look at these any more."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _serve(name: str, server: _Server, listener: socket.socket) -> None:

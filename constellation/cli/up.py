@@ -46,11 +46,12 @@ def up(
 
 async def _run(options: Options, *, demo: bool) -> int:
     from constellation.data_dir import DataDirRefused  # noqa: PLC0415
-    from constellation.server import PortTaken, ServiceFailed  # noqa: PLC0415
+    from constellation.server import PortTaken, ServiceFailed, settle  # noqa: PLC0415
     from constellation.up import platform, until_stopped  # noqa: PLC0415
 
     try:
         async with platform(options) as running:
+            settle()
             waiting = asyncio.create_task(until_stopped(running))
             telling = asyncio.create_task(_tell(running, demo=demo))
             try:

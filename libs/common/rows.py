@@ -2,92 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Column, CursorResult, Insert, Table, bindparam, inspect, update
+from sqlalchemy import CursorResult, Insert, Table, bindparam, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm.attributes import set_committed_value
 
-Mapped = type[DeclarativeBase]
+Class = type[DeclarativeBase]
+Changes = Mapping[DeclarativeBase, Mapping[str, Any]]
 
 
-async def write(session: AsyncSession, *new: DeclarativeBase, unless_taken: bool = False) -> bool:
-    """Write new rows, and with them what was changed in the rows that the session follows.
+async def write(
+    session: AsyncSession, *new: DeclarativeBase, changes: Changes | None = None, unless_taken: bool = False
+) -> bool:
+    """Write new rows, which may refer to one another, and change others with them.
 
-    New rows may refer to one another. Members that are not set get their column's default. The session does not
-    follow them: what is changed in them later is not written.
+    Members that are not set get their column's default. The session does not follow the new rows: what is changed
+    in them later is not written.
 
     Args:
         new: one at least, of classes with one table each.
-        unless_taken: leave out the last one, and no other, where another row has one of its unique values.
+        changes: new values of members of rows that the session follows.
+        unless_taken: leave out the last new row, and no other, where another has one of its unique values.
 
     Returns:
-        Whether the last one was written.
+        Whether the last new row was written.
     """
-    if session.new or session.deleted or any(len(inspect(one).mapper.tables) > 1 for one in session.dirty):
-        await session.flush()  # what is written here may refer to it
-    changes = [(one, members) for one in session.dirty if (members := _changed(one))]
-    values = {
-        **{f"new{at}_{column.name}": _value(row, column) for at, row in enumerate(new) for column in _own(type(row))},
-        **{f"old{at}_{name}": value for at, (_, members) in enumerate(changes) for name, value in members.items()},
-    }
+    if session.new:
+        await session.flush()  # the rows here may refer to those
+    changes = changes or {}
+    values = {f"new{at}_{one.name}": _value(row, one) for at, row in enumerate(new) for one in _members(type(row))}
+    for at, (row, changed) in enumerate(changes.items()):
+        values |= {f"old{at}_{one.name}": getattr(row, one.name) for one in _members(type(row)) if one.is_key}
+        values |= {f"old{at}_{name}": value for name, value in changed.items()}
     statement = _statement(
-        tuple(type(row) for row in new), tuple((type(one), tuple(members)) for one, members in changes), unless_taken
+        tuple(type(row) for row in new),
+        tuple((type(row), tuple(changed)) for row, changed in changes.items()),
+        unless_taken,
     )
     with session.no_autoflush:
         written = cast("CursorResult[Any]", await session.execute(statement, values))
-    for one, members in changes:
-        for name, value in members.items():
-            set_committed_value(one, name, value)
+    for row, changed in changes.items():
+        for name, value in changed.items():
+            set_committed_value(row, name, value)
     return bool(written.rowcount)
 
 
-def _changed(one: DeclarativeBase) -> Mapping[str, Any]:
-    """The key of a row, and its changed members; empty if none is."""
-    state = inspect(one)
-    members = {name: getattr(one, name) for name in sorted(state.committed_state)}
-    if not members:
-        return {}
-    return {column.name: getattr(one, column.name) for column in state.mapper.primary_key} | members
-
-
 @cache
-def _statement(new: Sequence[Mapped], changed: Sequence[tuple[Mapped, Sequence[str]]], unless_taken: bool) -> Insert:
+def _statement(
+    new: tuple[Class, ...], changed: tuple[tuple[Class, tuple[str, ...]], ...], unless_taken: bool
+) -> Insert:
     """The insertion of the last row. All else are common table expressions of it: PostgreSQL runs each once, and
     checks foreign keys at the end."""
     *first, last = (
-        insert(_table(one)).values(
-            {column.name: bindparam(f"new{at}_{column.name}", type_=column.type) for column in _own(one)}
+        insert(table).values(
+            {c.name: bindparam(f"new{at}_{c.name}", type_=c.type) for c in table.c if not c.identity}
         )
-        for at, one in enumerate(new)
+        for at, table in enumerate(map(_table, new))
     )
     others = [one.cte(f"new{at}") for at, one in enumerate(first)]
     for at, (one, names) in enumerate(changed):
         table = _table(one)
         values = {name: bindparam(f"old{at}_{name}", type_=table.c[name].type) for name in names}
-        keys = [table.c[column.name] == values.pop(column.name) for column in table.primary_key]
-        others.append(update(table).where(*keys).values(values).cte(f"old{at}"))
+        which = [c == bindparam(f"old{at}_{c.name}", type_=c.type) for c in table.primary_key]
+        others.append(update(table).where(*which).values(values).cte(f"old{at}"))
     return (last.on_conflict_do_nothing() if unless_taken else last).add_cte(*others)
 
 
+class _Member(NamedTuple):
+    name: str
+    is_key: bool
+    default: Any
+    """SQLAlchemy's, or None."""
+
+
 @cache
-def _own(one: Mapped) -> tuple[Column[Any], ...]:
-    """The columns that the database does not fill in itself."""
-    return tuple(column for column in _table(one).columns if column.identity is None)
+def _members(one: Class) -> tuple[_Member, ...]:
+    """Those that the database does not fill in itself."""
+    return tuple(_Member(c.name, c.primary_key, c.default) for c in _table(one).columns if c.identity is None)
 
 
-def _table(one: Mapped) -> Table:
+def _table(one: Class) -> Table:
     return cast("Table", one.__table__)
 
 
-def _value(row: DeclarativeBase, column: Column[Any]) -> Any:
+def _value(row: DeclarativeBase, member: _Member) -> Any:
     """The member's value; the default becomes it."""
-    value, default = getattr(row, column.name), cast("Any", column.default)
+    value, default = row.__dict__.get(member.name), member.default
     if value is None and default is not None:
         value = default.arg(None) if default.is_callable else default.arg
-        setattr(row, column.name, value)
+        setattr(row, member.name, value)
     return value

@@ -51,15 +51,19 @@ class Context:
         return self.settings.public_url or origin.url
 
 
-async def _context(request: Request) -> Context:
+def request_context(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
 
 
+async def _context(request: Request) -> Context:
+    return request_context(request)
+
+
 def request_origin(request: Request) -> Origin:
     """The origin that the request came to. Raises Invalid without a usable `Host` header."""
-    context: Context = request.app.state.context
-    return origin_of(request.headers.get("host"), request.url.scheme, context.settings.public_url)
+    public_url = request_context(request).settings.public_url
+    return origin_of(request.headers.get("host"), request.url.scheme, public_url)
 
 
 async def _origin(request: Request) -> Origin:
@@ -68,10 +72,9 @@ async def _origin(request: Request) -> Origin:
 
 def request_where(request: Request) -> Where:
     """Where the request came from, as far as the edge knows."""
-    context: Context = request.app.state.context
     peer = request.client.host if request.client else None
-    address = client_address(peer, request.headers.get("x-forwarded-for"), context.settings.trusted_networks)
-    return Where(address)
+    trusted = request_context(request).settings.trusted_networks
+    return Where(client_address(peer, request.headers.get("x-forwarded-for"), trusted))
 
 
 async def _where(request: Request) -> Where:

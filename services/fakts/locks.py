@@ -12,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 IDENTITY = "constellation-fakts-identity"
 SIGNING_KEYS = "constellation-fakts-signing-keys"
 JOINING = "constellation-fakts-joining"
+"""Of logins that come with a key or a token beforehand: how many clients there are is counted."""
+ADMITTING = "constellation-fakts-admitting"
+"""Of apps that are let in; one lock for each app on each machine, whose names follow."""
 
 
 async def take(session: AsyncSession, name: str) -> None:

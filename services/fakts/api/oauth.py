@@ -15,7 +15,15 @@ from libs.common.directory import credential
 from libs.common.openapi import OAUTH_ERRORS, reads_form
 from libs.common.problems import Forbidden, Invalid, TooMany, Unauthenticated
 from services.fakts.api.forms import NOT_STORED, answered, form_request, query_parameters
-from services.fakts.context import Context, Ctx, RequestOrigin, RequestWhere
+from services.fakts.context import (
+    Context,
+    Ctx,
+    RequestOrigin,
+    RequestWhere,
+    request_context,
+    request_origin,
+    request_where,
+)
 from services.fakts.oauth import authorization, claims, discovery, endpoints, people, provider
 from services.fakts.pages.rendering import page_router
 from services.fakts.pages.sessions import OptionalPerson
@@ -43,12 +51,15 @@ pages = page_router()
 
 @router.post(discovery.TOKEN_PATH.rstrip("/"), openapi_extra=_TOKEN_REQUEST)
 @router.post(discovery.TOKEN_PATH, openapi_extra=_TOKEN_REQUEST)
-async def token(
-    request: Request, session: Session, context: Ctx, origin: RequestOrigin, where: RequestWhere
-) -> JSONResponse:
+async def token(request: Request) -> JSONResponse:
+    # The route that is asked most takes what it needs from the request: dependencies cost a fifth of its time.
+    context, origin, where = request_context(request), request_origin(request), request_where(request)
     if (throttled := _throttled(context, where)) is not None:
         return throttled
-    return answered(await provider.token(session, context, origin, where, await form_request(request)))
+    form = await form_request(request)
+    async with context.database.transaction() as session:
+        answer = await provider.token(session, context, origin, where, form)
+    return answered(answer)
 
 
 @router.post(discovery.REVOKE_PATH, openapi_extra=_TOKEN)

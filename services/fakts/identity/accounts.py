@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.problems import Conflict, NotFound
@@ -17,6 +17,8 @@ from services.fakts.identity import api_keys
 from services.fakts.identity.feed import IdentityFeed
 from services.fakts.models import Account, Membership, User
 
+_ACTIVE_OF_ID = select(User).where(User.active, User.id == bindparam("id"))
+_ACTIVE_OF_NAME = select(User).where(User.active, User.name == bindparam("name"))
 NOT_FOUND, NAME_TAKEN, EMAIL_TAKEN = 3000, 3003, 3004
 
 
@@ -93,7 +95,10 @@ async def deactivate(session: AsyncSession, feed: IdentityFeed, user: User) -> N
 
 async def find(session: AsyncSession, name_or_id: str) -> User | None:
     """An active user by name or id."""
-    return await session.scalar(select(User).where(User.active, by_name_or_id(name_or_id)))
+    user_id = _as_id(name_or_id)
+    if user_id is None:
+        return await session.scalar(_ACTIVE_OF_NAME, {"name": name_or_id})
+    return await session.scalar(_ACTIVE_OF_ID, {"id": user_id})
 
 
 async def get(session: AsyncSession, name_or_id: str) -> User:
@@ -117,11 +122,17 @@ async def name_taken(session: AsyncSession, name: str) -> bool:
 
 
 def by_name_or_id(text: str):  # type: ignore[no-untyped-def]
-    """SQL condition. A name is never a UUID: it has no hyphen."""
+    """SQL condition."""
+    account_id = _as_id(text)
+    return Account.name == text if account_id is None else Account.id == account_id
+
+
+def _as_id(text: str) -> UUID | None:
+    """A name is never a UUID: it has no hyphen."""
     try:
-        return Account.id == UUID(text)
+        return UUID(text)
     except ValueError:
-        return Account.name == text
+        return None
 
 
 async def _check_email(session: AsyncSession, email: str | None, *, owner: UUID | None = None) -> None:

@@ -122,9 +122,7 @@ class DeviceCode(_Opens, DeviceCodeGrant):
         return account
 
     def generate_token(self, user: User, scope: str, **_: Any) -> dict[str, Any]:
-        approval = self.request.credential.row
-        approval.state = Standing.SPENT
-        login, refresh_token = wait(self._open(approval, user, scope))
+        login, refresh_token = wait(self._open(self.request.credential.row, user, scope))
         self.check(login)
         return self.answer(login, refresh_token)
 
@@ -140,7 +138,13 @@ class DeviceCode(_Opens, DeviceCodeGrant):
             organization = await session.get(Organization, approval.organization_id)
         given = self.request.client.get_allowed_scope(scope) or "" if scope else ""
         return await logins.open_login(
-            session, self.server.context, self.row, account=account, organization=organization, scope=given
+            session,
+            self.server.context,
+            self.row,
+            account=account,
+            organization=organization,
+            scope=given,
+            changes={approval: {"state": Standing.SPENT}},
         )
 
 

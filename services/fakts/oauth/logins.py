@@ -49,6 +49,7 @@ async def open_login(
     nonce: str | None = None,
     authenticated_at: datetime | None = None,
     refreshes: bool = True,
+    changes: rows.Changes | None = None,
 ) -> tuple[Login, str | None]:
     """A client is logged in. Returns the login, and its first refresh token if it gets any.
 
@@ -57,6 +58,7 @@ async def open_login(
         organization: which one the person picked.
         authenticated_at: when the person signed in; None for now.
         refreshes: does it get refresh tokens? If not, the login lasts as long as one access token.
+        changes: of other rows, written with the login.
     """
     now = db.now()
     settings = context.settings
@@ -73,12 +75,12 @@ async def open_login(
         used_at=now,
         ends_at=now + timedelta(seconds=seconds),
     )
-    client.last_login_at = now
+    changes = {client: {"last_login_at": now}, **(changes or {})}
     if not refreshes:
-        await rows.write(session, login)
+        await rows.write(session, login, changes=changes)
         return login, None
     token, link = _link(context, login)
-    await rows.write(session, login, link)
+    await rows.write(session, login, link, changes=changes)
     return login, token
 
 

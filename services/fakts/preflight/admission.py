@@ -50,10 +50,12 @@ def give_secrets(context: Context, client: Client) -> None:
 
 
 async def lock(session: AsyncSession, client: Client) -> None:
-    """Whoever lets an app in on the same machine waits until this transaction ends. Without a name of the machine
-    there is nothing earlier to find, and nothing to wait for."""
+    """Whoever lets the same app in on the same machine waits until this transaction ends, so that it sees this one.
+
+    Without a name of the machine there is nothing earlier to end, and nothing to wait for.
+    """
     if client.device:
-        await locks.take(session, locks.JOINING)
+        await locks.take(session, f"{locks.ADMITTING} {client.identifier} {client.device}")
 
 
 def let_in(client: Client, user: User, organization: Organization | None, declined: Sequence[str] = ()) -> None:
