@@ -30,7 +30,7 @@ _HELD = (
     .join(Client, Client.id == Approval.client_id)
     .outerjoin(User, User.id == func.coalesce(Client.account_id, Approval.decided_by))
     .where(Approval.secret_digest == bindparam("secret"), Approval.via == bindparam("via"))
-    .with_for_update(of=(Approval, Client), key_share=True)
+    .with_for_update(of=Approval, key_share=True)
     .execution_options(populate_existing=True)
 )
 
@@ -85,12 +85,17 @@ async def of_secret(session: AsyncSession, secret: str, via: Via) -> Approval | 
 
 
 async def hold(session: AsyncSession, secret: str, via: Via) -> tuple[Approval, Client, User | None] | None:
-    """The attempt that an app polls for, with its client, both locked until the transaction ends, and whom it is for.
+    """The attempt that an app polls for, locked until the transaction ends; its client, and whom that acts for.
 
     The session gives them to whoever asks for them, as long as the caller keeps them.
     """
     found = (await session.execute(_HELD, {"secret": secret_digest(secret, via), "via": via})).first()
-    return (found[0], found[1], found[2]) if found is not None else None
+    if found is None:
+        return None
+    approval, client, user = found
+    if approval.state == Standing.APPROVED and client.approved_at is None:
+        await session.refresh(client)  # it was let in while this waited for the lock
+    return approval, client, user
 
 
 async def pending(session: AsyncSession, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[Approval]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from uuid import UUID, uuid4
 
-from sqlalchemy import ForeignKey, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from libs.common import db
@@ -49,6 +50,20 @@ class Moment(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(db.UtcDateTime)
     owner_id: Mapped[int | None] = mapped_column(ForeignKey("owners.id", deferrable=True, initially="DEFERRED"))
+
+
+class Part(Base):
+    """Has an owner, which the database checks at the end of each statement."""
+
+    __tablename__ = "parts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    owner_id: Mapped[int] = mapped_column(ForeignKey("owners.id"))
+    code: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[str] = mapped_column(default="new")
+    note: Mapped[str | None]
+    made_at: Mapped[datetime] = mapped_column(db.UtcDateTime, default=db.now)
 
 
 @asynccontextmanager

@@ -14,10 +14,11 @@ from fastapi import FastAPI
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 
-from libs.common import web
+from libs.common import db, web
 from libs.common.auth import public
 from libs.common.db import Database, Session, after_commit, now
 from tests.service.common.tables import Job, Moment, sample_database
+from tests.support.eventually import eventually
 from tests.support.postgres import Postgres
 
 
@@ -183,3 +184,58 @@ async def test_without_its_database_a_service_says_so_and_recovers(external_post
         assert (await client.post("/jobs/3")).status_code == 200
         assert (await client.get("/readyz")).status_code == 200
         assert await jobs(database) == 2
+
+
+async def _own_process(database: Database) -> int:
+    async with database.transaction() as session:
+        return int((await session.execute(text("select pg_backend_pid()"))).scalar_one())
+
+
+@pytest.mark.parametrize("rested", [False, True])
+async def test_connections_that_were_lost_meanwhile_are_replaced_before_anybody_gets_one(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch, rested: bool
+) -> None:
+    if rested:
+        monkeypatch.setattr(db, "_REST_SECONDS", -1.0)
+    first = await _own_process(database)
+    assert await _own_process(database) == first
+    async with sample_database(database_url) as other:
+        async with other.transaction() as session:
+            await session.execute(text("select pg_terminate_backend(:process)"), {"process": first})
+
+        async def gone() -> bool:
+            alive = text("select count(*) from pg_stat_activity where pid = :process")
+            async with other.transaction() as session:
+                return bool((await session.execute(alive, {"process": first})).scalar_one() == 0)
+
+        await eventually(gone)
+    assert await _own_process(database) != first
+
+
+async def test_a_connection_that_rested_is_asked_and_one_that_did_not_is_not(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    dialect = database.engine.sync_engine.dialect
+    monkeypatch.setattr(dialect, "do_ping", asked.append)
+    first = await _own_process(database)
+    monkeypatch.setattr(db, "_REST_SECONDS", 3600.0)
+    assert await _own_process(database) == first
+    assert asked == []
+    monkeypatch.setattr(db, "_REST_SECONDS", -1.0)
+    assert await _own_process(database) == first
+    assert len(asked) == 1
+
+
+async def test_a_rested_connection_that_does_not_answer_is_replaced(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialect = database.engine.sync_engine.dialect
+
+    def silent(_: object) -> None:
+        raise dialect.loaded_dbapi.OperationalError("no answer")
+
+    first = await _own_process(database)
+    monkeypatch.setattr(db, "_REST_SECONDS", -1.0)
+    monkeypatch.setattr(dialect, "do_ping", silent)
+    assert await _own_process(database) != first

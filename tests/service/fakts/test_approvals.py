@@ -11,23 +11,27 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import select, text
 
 from libs.common import db
 from libs.common.contracts.joining import Manifest
 from libs.common.problems import Conflict, Forbidden, Invalid, NotFound
 from services.fakts.identity import accounts
-from services.fakts.models import Approval, Client
-from services.fakts.preflight import approvals, decisions, starts, views
+from services.fakts.models import Approval, AuditEntry, Client, User
+from services.fakts.preflight import approvals, codes, decisions, starts, views
 from services.fakts.preflight.approvals import Standing
 from services.fakts.preflight.starts import Asked, Started
 from services.fakts.preflight.strategies.interface import Needs, Via
 from services.fakts.where import Where
 from tests.service.fakts.running import RunningFakts, shared
+from tests.support.eventually import eventually
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LOCAL = Where("127.0.0.1")
+_WAITING = """select count(distinct pid) from pg_locks where not granted and pid in (
+    select pid from pg_locks where database = (select oid from pg_database where datname = current_database()))"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -148,6 +152,71 @@ async def test_the_same_app_of_the_same_user_on_the_same_device_is_there_once(fa
     async with fakts.context.database.transaction() as session:
         found = [await session.get_one(Client, client) for client in clients]
     assert [client.ended_at is not None for client in found] == [True, False, False, False, False, False]
+
+
+async def test_whoever_lets_the_same_app_in_on_the_same_machine_waits_and_nobody_else(fakts: RunningFakts) -> None:
+    async with ruled(fakts, {"name": "known", "strategy": "approve", "account": "anne"}):
+        async with fakts.context.database.transaction() as session:
+            asked = Asked(via=Via.DEVICE, manifest=manifest(device="shared"), where=LOCAL, seconds=300, scope="openid")
+            first = await starts.ask(session, fakts.context, asked)
+            for device in (None, "another"):
+                await ask(fakts, wants=manifest(device=device))
+            same = asyncio.create_task(ask(fakts, wants=manifest(device="shared")))
+
+            async def waits() -> bool:
+                return bool(await session.scalar(text(_WAITING)) == 1)
+
+            await eventually(waits)
+            assert not same.done()
+        second = await same
+    async with fakts.context.database.transaction() as session:
+        ended = [(await session.get_one(Client, one.client.id)).ended_at is not None for one in (first, second)]
+    assert ended == [True, False]
+
+
+async def test_a_poll_that_waits_for_the_decision_sees_all_of_it(fakts: RunningFakts) -> None:
+    started = await ask(fakts, wants=manifest("probe", extra="probe"))
+
+    async def poll() -> tuple[Approval, Client, User | None]:
+        async with fakts.context.database.transaction() as session:
+            held = await approvals.hold(session, started.secret, Via.DEVICE)
+            assert held is not None
+            return held
+
+    async with fakts.context.database.transaction() as session:
+        anne = await accounts.get(session, "anne")
+        approval = await approvals.find(session, started.code)
+        await decisions.approve(session, fakts.context, approval, by=anne, declined=["extra"])
+        await session.flush()
+        polling = asyncio.create_task(poll())
+
+        async def waits() -> bool:
+            return bool(await session.scalar(text(_WAITING)) == 1)
+
+        await eventually(waits)
+        assert not polling.done()
+    approval, client, _ = await polling
+    assert (approval.state, approval.decided_by) == (Standing.APPROVED, anne.id)
+    assert (client.account_id, client.declined) == (anne.id, ["extra"])
+    assert client.approved_at is not None
+
+
+@pytest.mark.parametrize("via", [Via.DEVICE, Via.CHALLENGE])
+async def test_a_code_that_is_taken_is_drawn_anew_and_all_else_is_written_once(
+    fakts: RunningFakts, monkeypatch: pytest.MonkeyPatch, via: Via
+) -> None:
+    async with ruled(fakts, {"name": "known", "strategy": "approve", "account": "anne"}):
+        first = await ask(fakts, via)
+        drawn = [first.code, first.code, "BCDF-GHJK" if via is Via.DEVICE else "BCDF-GHJK-LMNP-QRST"]
+        fresh = drawn[-1]
+        monkeypatch.setattr(codes, "new", lambda _: drawn.pop(0))
+        second = await ask(fakts, via)
+    assert (second.code, drawn) == (fresh, [])
+    found = await polled(fakts, second, via)
+    assert (found.id, found.client_id, found.state) == (second.approval.id, second.client.id, Standing.APPROVED)
+    async with fakts.context.database.transaction() as session:
+        told = (await session.scalars(select(AuditEntry))).all()
+    assert [str(second.client.id) in str(one.message) for one in told].count(True) == 1
 
 
 async def test_rules_are_replaced_as_a_whole_and_only_by_good_ones(fakts: RunningFakts) -> None:

@@ -67,6 +67,20 @@ async def test_a_rotated_key_is_published_before_it_signs_and_the_old_one_after(
             assert answer.status_code == 200
 
 
+async def test_a_key_that_another_instance_made_signs_when_its_time_has_come(fakts_url: str, tmp_path: Path) -> None:
+    settings = settings_for(fakts_url, tmp_path, signing_key_lead_seconds=2)
+    async with running(settings) as fakts, running(settings) as other:
+        before = jwt.decode(await token(other), await published(other)).header["kid"]
+        rotated = (await fakts.ask("POST", "/admin/v1/signing-keys/rotate", 202))["kid"]
+        assert before != rotated
+
+        async def new_signs() -> bool:
+            return bool(jwt.decode(await token(fakts), await published(fakts)).header["kid"] == rotated)
+
+        await eventually(new_signs)
+        assert jwt.decode(await token(other), await published(fakts)).header["kid"] == rotated
+
+
 async def test_a_key_that_no_living_token_needs_is_deleted(fakts_url: str, tmp_path: Path) -> None:
     short = settings_for(
         fakts_url, tmp_path, signing_key_lead_seconds=1, access_token_seconds=60, signing_key_grace_seconds=0
