@@ -52,7 +52,7 @@ pages = page_router()
 @router.post(discovery.TOKEN_PATH.rstrip("/"), openapi_extra=_TOKEN_REQUEST)
 @router.post(discovery.TOKEN_PATH, openapi_extra=_TOKEN_REQUEST)
 async def token(request: Request) -> JSONResponse:
-    # The route that is asked most takes what it needs from the request: dependencies cost a fifth of its time.
+    # Taken from the request instead of by dependencies: this route is asked most, and each of those costs something.
     context, origin, where = request_context(request), request_origin(request), request_where(request)
     if (throttled := _throttled(context, where)) is not None:
         return throttled

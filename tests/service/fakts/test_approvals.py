@@ -157,11 +157,12 @@ async def test_the_same_app_of_the_same_user_on_the_same_device_is_there_once(fa
 async def test_whoever_lets_the_same_app_in_on_the_same_machine_waits_and_nobody_else(fakts: RunningFakts) -> None:
     async with ruled(fakts, {"name": "known", "strategy": "approve", "account": "anne"}):
         async with fakts.context.database.transaction() as session:
-            asked = Asked(via=Via.DEVICE, manifest=manifest(device="shared"), where=LOCAL, seconds=300, scope="openid")
+            wanted = manifest(device="shared")
+            asked = Asked(via=Via.DEVICE, manifest=wanted, where=LOCAL, seconds=300, scope="openid")
             first = await starts.ask(session, fakts.context, asked)
             for device in (None, "another"):
                 await ask(fakts, wants=manifest(device=device))
-            same = asyncio.create_task(ask(fakts, wants=manifest(device="shared")))
+            same = asyncio.create_task(ask(fakts, wants=wanted))
 
             async def waits() -> bool:
                 return bool(await session.scalar(text(_WAITING)) == 1)
