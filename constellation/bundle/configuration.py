@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, IPvAnyNetwork
 
 from constellation.bundle.problems import Misconfigured
 from libs.common.oci.references import ImageReference, InvalidImageReference, parse
@@ -61,6 +61,14 @@ def _flag(value: str) -> str | None:
     return None if value in ("true", "false") else f"'{value}' is neither true nor false"
 
 
+def _network(value: str) -> str | None:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        return f"'{value}' is no address, such as 10.96.0.10, and no network, such as 10.96.0.0/24"
+    return None
+
+
 def _any(value: str) -> str | None:
     return None if value.isprintable() else "the value has characters that cannot be printed"
 
@@ -88,6 +96,7 @@ SETTINGS = (
         "Secret in the namespace to pull images with",
         _matching(_NAMES, "name of a Secret"),
     ),
+    Setting("stage.name_server", "where pods ask for names, if it is neither pods nor link-local", _network),
     Setting("stage.gateway_replicas", "gateways to run; 2 by default", _number(1, 100)),
     Setting("stage.deadline_seconds", "how long deploy waits; 900 by default", _number(10, 86_400)),
 )
@@ -108,6 +117,7 @@ class Stage(BaseModel):
     ingress_class: str | None = None
     tls_secret: str | None = None
     image_pull_secret: str | None = None
+    name_server: IPvAnyNetwork | None = None
     gateway_replicas: int = 2
     deadline_seconds: int = 900
 

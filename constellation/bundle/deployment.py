@@ -94,6 +94,7 @@ def _site(stage: Stage) -> Site:
         ingress_class=stage.ingress_class,
         tls_secret=stage.tls_secret,
         pull_secrets=(stage.image_pull_secret,) if stage.image_pull_secret else (),
+        name_servers=(str(stage.name_server),) if stage.name_server else (),
         gateway_replicas=stage.gateway_replicas,
     )
 

@@ -83,6 +83,7 @@ class Clusters:
             ingress_annotations=known.ingress_annotations,
             tls_secret=known.tls_secret,
             pull_secrets=known.pull_secrets,
+            name_servers=tuple(str(network) for network in known.name_servers),
             gateway_replicas=known.gateway_replicas,
             drain_seconds=known.drain_seconds,
             create_namespace=known.create_namespaces,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
 
 from libs.common.settings import ServiceSettings
 
@@ -26,6 +26,8 @@ class ClusterSettings(BaseModel):
     """Name of a Secret in the launch's namespace with the certificate of its Ingress."""
     pull_secrets: tuple[str, ...] = ()
     """Names of Secrets in the launch's namespace with which images are pulled."""
+    name_servers: tuple[IPvAnyNetwork, ...] = ()
+    """Where pods ask for names, if neither other pods nor a link-local address answer."""
     gateway_replicas: int = Field(default=2, ge=1, le=100)
     drain_seconds: int = Field(default=3000, ge=0, le=3600)
     """How long a call may go on in a pod that is replaced."""

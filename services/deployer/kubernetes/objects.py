@@ -110,7 +110,8 @@ def render(satellite: Satellite, site: Site, tokens: Tokens) -> tuple[Object, ..
     made.extend(Object(Stage.BASE, _replica_token(one, tokens, launch)) for one in found)
     made.extend(Object(Stage.BASE, body) for body in (*secrets.values(), report) if body is not None)
     made.append(Object(Stage.BASE, plan))
-    for body in policies.policies(satellite.launch_id, launch, reports=satellite.report_token is not None):
+    reports, servers = satellite.report_token is not None, site.name_servers
+    for body in policies.policies(satellite.launch_id, launch, reports=reports, name_servers=servers):
         made.append(Object(Stage.BASE, body))
     made.extend(Object(Stage.BASE, _headless(one, launch)) for one in found)
     for one in found:

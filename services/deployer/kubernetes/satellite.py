@@ -89,6 +89,7 @@ class Site:
         ingress_class: the ingress controller; None leaves it to the cluster.
         tls_secret: name of a Secret with the certificate for `fqdn`; None leaves TLS to the controller.
         pull_secrets: names of Secrets with which images are pulled. They are there already.
+        name_servers: networks of the cluster's name service where it is neither pods nor link-local.
         gateway_replicas: gateways that run, at least.
         drain_seconds: how long a call that is under way may go on in what is replaced.
         create_namespace: make the namespace when there is none.
@@ -100,6 +101,7 @@ class Site:
     ingress_annotations: Mapping[str, str] = field(default_factory=dict)
     tls_secret: str | None = None
     pull_secrets: tuple[str, ...] = ()
+    name_servers: tuple[str, ...] = ()
     gateway_replicas: int = 2
     drain_seconds: int = 3000
     create_namespace: bool = True

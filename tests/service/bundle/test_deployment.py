@@ -30,6 +30,7 @@ def configured(registry: DockerRegistry, cluster: KubernetesDouble, tmp_path: Pa
         "stage.kubernetes.kubeconfig_path": str(cluster.kubeconfig(tmp_path / "kubeconfig")),
         "stage.kubernetes.namespace": "sat",
         "stage.fqdn": FQDN,
+        "stage.name_server": "10.96.0.10",
     }
 
 
@@ -66,6 +67,8 @@ async def test_it_is_deployed_once_and_again_is_no_change(
         for digest in plan.images.values():
             answer = await http.get(f"/v2/{path}/manifests/{digest}", headers={"accept": MANIFEST})
             assert answer.headers["docker-content-digest"] == digest
+    for policy in ("execution-engine", "constellation-algorithms"):
+        assert "10.96.0.10/32" in str(cluster.body("NetworkPolicy", policy)["spec"]["egress"])
     held = [json.dumps(body["data"]) for body in cluster.bodies("Secret")]
     for value in (SECRET, "the key for reports"):
         assert any(base64.b64encode(value.encode()).decode() in one for one in held)

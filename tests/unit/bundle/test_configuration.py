@@ -21,6 +21,7 @@ GOOD = {
     "stage.ingress_class": "nginx",
     "stage.tls_secret": "edge-tls",
     "stage.image_pull_secret": "pull",
+    "stage.name_server": "10.96.0.10",
     "stage.gateway_replicas": "3",
     "stage.deadline_seconds": "60",
 }
@@ -37,6 +38,7 @@ def test_each_key_with_and_without_the_leading_dot() -> None:
     ready = stage(GOOD)
     assert (ready.kubeconfig_path, ready.gateway_replicas) == (Path("/etc/kube/config"), 3)
     assert ready.container_registry_plain_http is True
+    assert str(ready.name_server) == "10.96.0.10/32"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,8 @@ def test_each_key_with_and_without_the_leading_dot() -> None:
         ("stage.container_registry=images", "stage.container_registry: 'images' is no registry"),
         ("stage.fqdn=a..b", "stage.fqdn"),
         ("stage.fqdn=-a", "stage.fqdn"),
+        ("stage.name_server=dns.example", "stage.name_server: 'dns.example' is no address, such as 10.96.0.10"),
+        ("stage.name_server=10.96.0.10/24", "stage.name_server: '10.96.0.10/24' is no address"),
         ("stage.gateway_replicas=0", "stage.gateway_replicas: '0' is no number from 1 to 100"),
         ("stage.gateway_replicas=²", "stage.gateway_replicas"),
         ("stage.container_registry_plain_http=yes", "neither true nor false"),

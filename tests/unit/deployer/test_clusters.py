@@ -69,6 +69,16 @@ async def test_only_clusters_of_the_settings_are_known(monkeypatch: pytest.Monke
             pass
 
 
+def test_name_servers_are_addresses_or_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = '{"prod": {"name_servers": ["10.96.0.10", "10.99.0.0/24", "fd00::a"]}}'
+    monkeypatch.setenv("CONSTELLATION_CLUSTERS", told)
+    servers = DeployerSettings(data_dir=tmp_path).clusters["prod"].name_servers
+    assert [str(one) for one in servers] == ["10.96.0.10/32", "10.99.0.0/24", "fd00::a/128"]
+    monkeypatch.setenv("CONSTELLATION_CLUSTERS", told.replace("10.96.0.10", "dns.example.com"))
+    with pytest.raises(ValueError, match="value is not a valid IPv4 or IPv6 network"):
+        DeployerSettings(data_dir=tmp_path)
+
+
 class Registry:
     """Answers as the registry does."""
 

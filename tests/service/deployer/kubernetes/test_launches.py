@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -147,7 +148,8 @@ class Ground:
 
 @pytest.fixture
 async def ground(world: World, clock: Clock, double: KubernetesDouble, tmp_path: Path) -> AsyncIterator[Ground]:
-    settings = {"prod": ClusterSettings(kubeconfig=double.kubeconfig(tmp_path / "config"))}
+    server = ip_network("10.96.0.10/32")
+    settings = {"prod": ClusterSettings(kubeconfig=double.kubeconfig(tmp_path / "config"), name_servers=(server,))}
     ground = Ground(world.deployer, double, clock, settings)
     async with ground.launches.watch.running():
         yield ground
@@ -169,6 +171,13 @@ async def test_an_order_brings_a_satellite_up_and_another_one_ends_it(ground: Gr
     said = await ground.events()
     assert said[0] == "deploying: version 1 by root"
     assert said[-1] == "stopped: version 1 by root"
+
+
+async def test_pods_may_ask_the_name_servers_of_the_settings(ground: Ground) -> None:
+    ground.order(1)
+    await ground.state(LaunchState.DEPLOYED)
+    for name in ("execution-engine", "constellation-algorithms"):
+        assert "10.96.0.10/32" in str(ground.double.body("NetworkPolicy", name)["spec"]["egress"])
 
 
 async def test_images_are_waited_for_and_then_stay_the_same(ground: Ground) -> None:

@@ -63,6 +63,7 @@ def check(made: list[Object], version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_what_the_clusters_schema_says(version: str) -> None:
     site = dataclasses.replace(SITE, ingress_class="nginx", tls_secret="cert", pull_secrets=("pull",))
+    site = dataclasses.replace(site, name_servers=("10.96.0.10/32", "fd00::a/128"))
     satellite = a_satellite(secrets={ECHO.id: {"KEY": "value"}}, report_token="mandate")
     made = [*objects.render(satellite, site, TOKENS)]
     check(made, version)
@@ -258,11 +259,31 @@ def test_nobody_reaches_an_algorithm_but_gateways() -> None:
     assert way["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
     anywhere = found["constellation-network"]
     assert anywhere["podSelector"]["matchLabels"]["constellation.dev/network"] == "full"
-    assert "169.254.0.0/16" in anywhere["egress"][0]["to"][0]["ipBlock"]["except"]
+    v4, v6, any_pod = anywhere["egress"][0]["to"]
+    assert {"169.254.0.0/16", "168.63.129.16/32"} <= {*v4["ipBlock"]["except"]}
+    assert "fd00:ec2::254/128" in v6["ipBlock"]["except"]
+    assert any_pod == {"namespaceSelector": {}}, "blocks of addresses are not everywhere understood to hold pods"
     gateway = [rule["to"] for rule in found["execution-engine"]["egress"]]
     assert not any("ipBlock" in to and to["ipBlock"]["cidr"] == "0.0.0.0/0" for rule in gateway for to in rule)
     reporting = rendered(a_satellite(report_token="m"))["NetworkPolicy", "execution-engine"]["spec"]
     assert any("0.0.0.0/0" in json.dumps(rule) for rule in reporting["egress"])
+
+
+def names(name: str, site: Site) -> list[tuple[set[tuple[str, int]], list[Manifest]]]:
+    """Where a policy lets names be asked for: ports, and peers."""
+    rules = rendered(site=site)["NetworkPolicy", name]["spec"]["egress"]
+    found = [({(one["protocol"], one["port"]) for one in rule["ports"]}, rule["to"]) for rule in rules]
+    return [one for one in found if ("UDP", 53) in one[0]]
+
+
+@pytest.mark.parametrize("name", ["execution-engine", "constellation-algorithms"])
+def test_names_are_asked_for_of_pods_and_of_the_servers_that_are_told(name: str) -> None:
+    both = {("UDP", 53), ("TCP", 53)}
+    of_pods, of_nodes = names(name, SITE)
+    assert of_pods == (both | {("UDP", 5353), ("TCP", 5353)}, [{"namespaceSelector": {}}])
+    assert of_nodes == (both, [{"ipBlock": {"cidr": "169.254.0.0/16"}}])
+    _, told = names(name, dataclasses.replace(SITE, name_servers=("10.96.0.10/32",)))
+    assert told == (both, [*of_nodes[1], {"ipBlock": {"cidr": "10.96.0.10/32"}}])
 
 
 def test_gateways_learn_of_entries_last() -> None:
