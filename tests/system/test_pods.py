@@ -189,14 +189,14 @@ class Story:
         assert not await self.ground.bodies("Pod")
 
     def _write(self) -> tuple[str, str, str]:
-        """Commits of the algorithms: two of one that is told a secret, and one of one that calls it."""
+        """Commits of the algorithms: two of one that is told a secret, and one of one that may but call it."""
         first = self.author.deploy("spoken", SPOKEN.replace("VERSION", "1"))
         algorithm = self.author.http.get(f"/v1/algorithms/{self.author.username}/spoken").json()
         secret = {"short_name": "t", "secret_key": "TOKEN", "secret_value": SECRET}
         assert self.author.http.post(f"/v1/algorithms/{algorithm['id']}/secrets", json=secret).is_success
         second = self.author.push("spoken", {"src/spoken.py": SPOKEN.replace("VERSION", "2")})
         assert self.author.build("spoken", second)["status"] == "succeeded"
-        return first, second, self.author.deploy("chain", CHAIN)
+        return first, second, self.author.deploy("chain", CHAIN, network_access="isolated")
 
     async def _command(self, *words: str) -> Any:
         """The document that a command gives, which must succeed."""
