@@ -18,6 +18,7 @@ import pytest
 
 from libs.common.clients.registry import RegistryClient
 from libs.common.contracts.launches import entry_id
+from libs.common.contracts.replicas import derived_token
 from libs.common.contracts.satellites import SatellitePlan, reporter
 from libs.common.join import membership
 from tests.support.author import Author
@@ -28,7 +29,7 @@ from tests.support.replica import Replica
 from tests.system.test_launches import Administrator
 
 VANITY = "edge/echo"
-TOKEN = "between the gateway and its replicas"
+SECRET = "of which what replicas want to be shown is made"
 ECHO = """
 def apply(input):
     if input == "bad":
@@ -70,7 +71,7 @@ class Standalone:
         self._environment = {
             "CONSTELLATION_SATELLITE_PLAN": str(folder / "plan.json"),
             "CONSTELLATION_SATELLITE_REPLICAS": str(folder / "replicas.json"),
-            "CONSTELLATION_REPLICA_TOKEN": TOKEN,
+            "CONSTELLATION_REPLICA_SECRET": SECRET,
             "CONSTELLATION_REPORT_TOKEN_FILE": str(folder / "key"),
             "CONSTELLATION_REPORT_SECONDS": "0.5",
             "CONSTELLATION_REPORT_HEARTBEAT_SECONDS": "2",
@@ -180,7 +181,8 @@ def test_a_satellite_that_was_cut_off_and_killed_reports_every_call_once(
     plan = asyncio.run(plan_of(platform, UUID(launch)))
     assert plan.mothership == platform.url
     [port] = free_ports(1)
-    with Replica(tmp_path / "replica", ECHO, tcp=f"127.0.0.1:{port}", token=TOKEN):
+    token = derived_token(SECRET, entry_id(UUID(launch), VANITY))
+    with Replica(tmp_path / "replica", ECHO, tcp=f"127.0.0.1:{port}", token=token):
         edge = Standalone(tmp_path, plan, port, key, author.key)
         try:
             _story(platform, admin, launch, edge)
