@@ -52,5 +52,7 @@ class DemandReporter:
             pool.noticed = bool(pool.waiting)
             if not pool.active:
                 self._pools.called.discard(pool)
+        if not demands and not self._reported:  # the replicas of launches are not on demand
+            return
         self._reported = bool(demands)
         await self._report(DemandReport(gateway=self._gateway(), demands=tuple(demands)))
