@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import UUID
 
 from libs.common.contracts.replicas import DemandReport
-from services.gateway.clock import Clock
 from services.gateway.demand import DemandReporter
 from services.gateway.pool import Pool, Pools
 
@@ -13,15 +12,8 @@ GATEWAY = "gateway-1"
 
 
 class World:
-    def __init__(self) -> None:
-        self.pools = Pools(
-            clock=Clock(),
-            spawn=lambda coroutine: None,
-            notice=lambda: None,
-            queue_limit=10,
-            connect_seconds=1.0,
-            start_patience=1.0,
-        )
+    def __init__(self, pools: Pools) -> None:
+        self.pools = pools
         self.reports: list[DemandReport] = []
         self.reporter = DemandReporter(self.pools, self._take, lambda: GATEWAY)
 
@@ -35,9 +27,9 @@ class World:
         return [[demand.revision_id for demand in report.demands] for report in self.reports]
 
 
-async def test_that_there_is_no_demand_is_told_once_and_only_after_some() -> None:
-    world = World()
-    launched, own = world.pools.launched(UUID(int=1)), world.pools.of(UUID(int=2), UUID(int=3))
+async def test_that_there_is_no_demand_is_told_once_and_only_after_some(pools: Pools) -> None:
+    world = World(pools)
+    launched, own = pools.launched(UUID(int=1)), pools.of(UUID(int=2), UUID(int=3))
     assert await world.called(launched) == [], "its replicas are not on demand"
     assert await world.called(launched, own) == [[UUID(int=2)]]
     assert await world.called(launched) == [[UUID(int=2)], []]

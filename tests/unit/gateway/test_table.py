@@ -9,22 +9,9 @@ import pytest
 
 from libs.common.contracts.catalog import Callability, CatalogEntry
 from libs.common.contracts.references import parse
-from services.gateway.clock import Clock
 from services.gateway.pool import Pools
 from services.gateway.table import Table, Target
 from tests.service.gateway.doubles import entry, revision
-
-
-@pytest.fixture
-def pools() -> Pools:
-    return Pools(
-        clock=Clock(),
-        spawn=lambda _: None,
-        notice=lambda: None,
-        queue_limit=1,
-        connect_seconds=1,
-        start_patience=1,
-    )
 
 
 @pytest.fixture
