@@ -184,6 +184,7 @@ class Separate(Deployment):
         for name in SERVICES:
             self.start_service(name)
         self.wait_ready()
+        self.wait_until(lambda: self.listed("workers"), "list its worker")
 
     def start_service(self, name: str, *, instance: str | None = None, **extra: str) -> None:
         """Start one service, under another name when it is a further instance."""

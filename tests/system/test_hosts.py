@@ -34,7 +34,6 @@ def _story(hosts: TwoHosts, folder: Path) -> None:
         ):
             admin = {"authorization": f"Simple {platform.admin['admin_api_key']}"}
             author.deploy("far", ECHO)
-            platform.wait_until(lambda: platform.listed("workers"), "list the first host's worker")
             (first,) = platform.listed("workers")
 
             mandate = author.http.post(
