@@ -115,11 +115,16 @@ async def purge(session: AsyncSession, now: datetime) -> None:
 async def _put(
     session: AsyncSession, new_id: UUID, service: str, name: str, *, external: bool, values: dict[str, Any]
 ) -> None:
-    """Update the row, or make it. Heartbeats find theirs, and use up no number of the sequence."""
+    """Update the row, or make it. Heartbeats find theirs, and use up no number of the sequence.
+
+    An instance may be offered twice at the same moment, so the row is made whatever it collides with: naming one
+    unique index would leave collisions on the other, its id, as errors.
+    """
     renewed = update(Instance).where(Instance.service == service, Instance.name == name).values(**values)
-    if (await session.execute(renewed.returning(Instance.id))).first() is None:
-        new = insert(Instance).values(id=new_id, service=service, name=name, external=external, **values)
-        await session.execute(new.on_conflict_do_update(index_elements=["service", "name"], set_=values))
+    new = insert(Instance).values(id=new_id, service=service, name=name, external=external, **values)
+    for statement in (renewed, new.on_conflict_do_nothing(), renewed):
+        if (await session.execute(statement.returning(Instance.id))).first() is not None:
+            return
 
 
 async def _live(session: AsyncSession, services: Collection[str]) -> dict[str, list[joining.Instance]]:

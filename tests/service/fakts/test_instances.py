@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import delete, select, update
 
 from libs.common import db
+from libs.common.contracts import joining
 from services.fakts import loops
 from services.fakts.models import Client, Instance
 from services.fakts.oauth import clients, console
@@ -94,6 +96,22 @@ async def test_a_revoked_mandate_takes_its_services_out_of_all_answers(fakts: Ru
     refused = await fakts.http.put(f"/lok/f/instances/{worker}", json=offered("worker"), headers=own)
     assert refused.status_code in (401, 403), "its token ends within a second, and its key at once"
     assert "revoked" in refused.json()["detail"]
+
+
+async def test_an_instance_that_is_first_offered_many_times_at_once_is_there_once(fakts: RunningFakts) -> None:
+    offer = joining.InstanceOffer.model_validate(offered("worker"))
+
+    async def offer_it(instance_id: UUID) -> None:
+        async with fakts.context.database.transaction() as session:
+            await instances.offer(session, instance_id, offer, seconds=60.0)
+
+    ids = [uuid4() for _ in range(100)]
+    for instance_id in ids:
+        await asyncio.gather(*(offer_it(instance_id) for _ in range(5)))
+    async with fakts.context.database.transaction() as session:
+        service = Instance.service == offer.service
+        rows = (await session.scalars(select(Instance.id).where(service).order_by(Instance.number))).all()
+    assert list(rows) == ids
 
 
 async def test_heartbeats_use_up_no_numbers(fakts: RunningFakts) -> None:
