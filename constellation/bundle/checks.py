@@ -13,7 +13,9 @@ from libs.common.oci import credentials
 from libs.common.oci.credentials import CredentialsUnusable
 from libs.common.oci.problems import RegistryProblem
 from libs.common.oci.registry import Registry
-from services.deployer.kubernetes.cluster import Access, ClusterError, connect
+from services.deployer.kubernetes.access import Access
+from services.deployer.kubernetes.cluster import connect
+from services.deployer.kubernetes.problems import ClusterError
 
 REGISTRY, PLAIN = "stage.container_registry", "stage.container_registry_plain_http"
 KUBECONFIG, CONTEXT = "stage.kubernetes.kubeconfig_path", "stage.kubernetes.context"

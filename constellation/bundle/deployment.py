@@ -18,9 +18,11 @@ from libs.common.oci.credentials import CredentialsUnusable
 from libs.common.oci.documents import BadDocument, DigestMismatch
 from libs.common.oci.layout import LayoutMissing
 from libs.common.oci.problems import RegistryProblem
-from services.deployer.kubernetes.cluster import Access, ClusterError, connect
+from services.deployer.kubernetes.access import Access
+from services.deployer.kubernetes.cluster import connect
 from services.deployer.kubernetes.manager import KubernetesManager
 from services.deployer.kubernetes.observed import Observation
+from services.deployer.kubernetes.problems import ClusterError
 from services.deployer.kubernetes.satellite import GATEWAY, Satellite, Site, Unfit
 
 Say = Callable[[str], None]

@@ -27,8 +27,8 @@ from libs.common.loops import Loop
 from services.deployer import clusters, events, launch_plan, launches
 from services.deployer.cluster_watch import ClusterWatch
 from services.deployer.clusters import Clusters, Place, Seen
-from services.deployer.kubernetes.cluster import ClusterError
 from services.deployer.kubernetes.observed import Observation
+from services.deployer.kubernetes.problems import ClusterError
 from services.deployer.kubernetes.satellite import Unfit
 from services.deployer.launch_orders import LaunchOrders
 from services.deployer.launch_plan import LaunchView

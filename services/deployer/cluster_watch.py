@@ -10,7 +10,7 @@ from uuid import UUID
 
 from libs.common import logs
 from services.deployer.clusters import Clusters, Place
-from services.deployer.kubernetes.cluster import ClusterError
+from services.deployer.kubernetes.problems import ClusterError
 from services.deployer.kubernetes.satellite import Unfit
 
 log = logs.get(__name__)

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 
 from libs.common.contracts.identity import Wire
 from libs.common.contracts.launches import EntryStatus, KubernetesTarget, LaunchOrder
-from services.deployer.kubernetes.cluster import Access, Refused, connect
+from services.deployer.kubernetes.access import Access
+from services.deployer.kubernetes.cluster import connect
 from services.deployer.kubernetes.manager import KubernetesManager
 from services.deployer.kubernetes.observed import Observation
+from services.deployer.kubernetes.problems import Refused
 from services.deployer.kubernetes.satellite import Site
 from services.deployer.settings import ClusterSettings
 

@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.deployer.kubernetes.cluster import Refused
 from services.deployer.kubernetes.manager import KubernetesManager
 from services.deployer.kubernetes.observed import Observation
+from services.deployer.kubernetes.problems import Refused
 from services.deployer.kubernetes.satellite import ENTRY, LAUNCH, REVISION, Manifest, Satellite, Site
 from tests.support import cluster_satellites as satellites
 from tests.support.eventually import eventually

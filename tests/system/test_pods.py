@@ -23,7 +23,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.deployer.kubernetes.cluster import Access, Cluster, connect
+from services.deployer.kubernetes.access import Access
+from services.deployer.kubernetes.cluster import Cluster, connect
 from services.deployer.kubernetes.satellite import GATEWAY, MANAGED_BY, MANAGER, VANITY_URL, Manifest
 from tests.service.worker.places import passable_folder
 from tests.support.author import Author

@@ -38,7 +38,7 @@ from services.deployer.api.documents import (
 from services.deployer.catalog import Catalog
 from services.deployer.cluster_launches import ClusterLaunches
 from services.deployer.clusters import Clusters, Place
-from services.deployer.kubernetes.cluster import ClusterError
+from services.deployer.kubernetes.problems import ClusterError
 from services.deployer.kubernetes.satellite import Unfit
 from services.deployer.loops import Reconciler
 from services.deployer.models import Deployment

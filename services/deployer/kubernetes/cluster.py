@@ -12,17 +12,24 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from kubernetes_asyncio import config as kube_config
-from kubernetes_asyncio.client import ApiClient, Configuration
-from kubernetes_asyncio.client.exceptions import ApiException
-from kubernetes_asyncio.config.config_exception import ConfigException
 
 from libs.common import logs
+from services.deployer.kubernetes.access import Access, open_client
+from services.deployer.kubernetes.problems import (
+    ClusterError,
+    Conflicting,
+    Expired,
+    NoNamespace,
+    Refused,
+    Unreachable,
+)
 from services.deployer.kubernetes.satellite import MANAGER, Manifest
+
+if TYPE_CHECKING:
+    from kubernetes_asyncio.client import ApiClient
 
 log = logs.get(__name__)
 
@@ -32,6 +39,7 @@ PAGE = 500
 WATCH_ATTEMPTS = 5
 _CONNECT_SECONDS = 10.0
 _LINE_SECONDS = WATCH_SECONDS + 30.0
+_NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
 _RESOURCES: Mapping[str, tuple[str, str]] = {
     "Namespace": ("/api/v1", "namespaces"),
     "ServiceAccount": ("/api/v1", "serviceaccounts"),
@@ -45,45 +53,6 @@ _RESOURCES: Mapping[str, tuple[str, str]] = {
     "Ingress": ("/apis/networking.k8s.io/v1", "ingresses"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
 }
-
-
-class ClusterError(Exception):
-    """Something that was asked of a cluster did not happen. The text says what, why, and what may help."""
-
-
-class Unreachable(ClusterError):
-    """The cluster does not answer, or not now. The same may succeed later."""
-
-
-class Refused(ClusterError):
-    """The cluster, or its kubeconfig, does not allow it, or it is not what the cluster takes."""
-
-
-class NoNamespace(Refused):
-    """The namespace is not there."""
-
-
-class Conflicting(ClusterError):
-    """Others have set fields to other values; the text names them and the fields."""
-
-
-class Expired(ClusterError):
-    """What was to be followed is too long ago: list anew."""
-
-
-@dataclass(frozen=True)
-class Access:
-    """How a cluster is reached.
-
-    Attributes:
-        name: what people call the cluster.
-        kubeconfig: a file; None for the cluster in which this process runs.
-        context: of the file; None for its current one.
-    """
-
-    name: str = "in-cluster"
-    kubeconfig: Path | None = None
-    context: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +69,7 @@ async def connect(access: Access) -> AsyncIterator[Cluster]:
     Raises:
         Refused: the kubeconfig cannot be used, or this process runs in no cluster.
     """
-    client = ApiClient(await _configuration(access))
+    client = await open_client(access)
     try:
         yield Cluster(client, access.name)
     finally:
@@ -241,82 +210,56 @@ class Cluster:
         body: Manifest | None = None,
         content: str = "application/json",
     ) -> Manifest:
+        async with self._open(
+            path, query or {}, seconds=ASK_SECONDS, method=method, body=body, content=content
+        ) as said:
+            await _check(said, self.name)
+            text = await said.read()
         try:
-            answer: Manifest = await self._client.call_api(
-                path,
-                method,
-                query_params=dict(query or {}),
-                header_params={"Accept": "application/json", "Content-Type": content},
-                body=body,
-                response_types_map={200: "object", 201: "object", 202: "object"},
-                auth_settings=["BearerToken"],
-                _return_http_data_only=True,
-                _request_timeout=ASK_SECONDS,
-            )
-        except ApiException as error:
-            raise _error(error.status, _status(error.body), self.name) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(_unreached(self.name, error)) from error
-        except (ConfigException, ValueError) as error:  # a credential that could not be renewed; no JSON
-            raise Refused(f"cluster '{self.name}' cannot be asked: {error}") from error
+            answer: Manifest = json.loads(text)
+        except ValueError as error:
+            raise Refused(f"cluster '{self.name}' does not answer as a cluster does: {error}") from error
         return answer
 
     @asynccontextmanager
     async def _open(
-        self, path: str, query: Mapping[str, Any], *, seconds: float | None
+        self,
+        path: str,
+        query: Mapping[str, Any],
+        *,
+        seconds: float | None,
+        method: str = "GET",
+        body: Manifest | None = None,
+        content: str = "application/json",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer that is read as it comes."""
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS, sock_read=_LINE_SECONDS)
+        """An answer, good or not, that is read as it comes."""
         try:
             answer: aiohttp.ClientResponse = await self._client.call_api(
                 path,
-                "GET",
+                method,
                 query_params=dict(query),
-                header_params={"Accept": "*/*"},
+                header_params={"Accept": "application/json, */*", "Content-Type": content},
+                body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
                 _return_http_data_only=True,
-                _request_timeout=timeout,
+                _request_timeout=aiohttp.ClientTimeout(
+                    total=seconds, sock_connect=_CONNECT_SECONDS, sock_read=_LINE_SECONDS
+                ),
             )
+        except _NO_ANSWER as error:
+            raise Unreachable(_unreached(self.name, error)) from error
+        except Exception as error:  # whatever a credential raises that cannot be renewed
+            raise Refused(f"cluster '{self.name}' cannot be asked: {error}") from error
+        try:
             async with answer:
                 yield answer
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except _NO_ANSWER as error:
             raise Unreachable(_unreached(self.name, error)) from error
 
 
 class _NotFound(Refused):
     """Status 404."""
-
-
-async def _configuration(access: Access) -> Configuration:
-    configuration = Configuration()
-    if access.kubeconfig is None:
-        try:
-            kube_config.load_incluster_config(client_configuration=configuration)
-        except ConfigException as error:
-            raise Refused(
-                f"cluster '{access.name}': this process does not run in a pod of a cluster ({error}); name a"
-                " kubeconfig for it in CONSTELLATION_CLUSTERS"
-            ) from error
-        return configuration
-    if not access.kubeconfig.is_file():
-        raise Refused(f"cluster '{access.name}': there is no kubeconfig {access.kubeconfig}")
-    try:
-        await kube_config.load_kube_config(
-            config_file=str(access.kubeconfig),
-            context=access.context,
-            client_configuration=configuration,
-            persist_config=False,
-        )
-    except Exception as error:  # whatever a file of any shape makes its reader raise
-        raise Refused(_unusable(access, error)) from error
-    return configuration
-
-
-def _unusable(access: Access, error: Exception) -> str:
-    said = " ".join(str(error).split())[:300] or type(error).__name__
-    which = f" with the context '{access.context}'" if access.context else ""
-    return f"cluster '{access.name}': the kubeconfig {access.kubeconfig}{which} cannot be used: {said}"
 
 
 def _unreached(cluster: str, error: Exception) -> str:

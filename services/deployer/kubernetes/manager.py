@@ -18,16 +18,10 @@ from uuid import UUID
 from libs.common import logs
 from libs.common.contracts.launches import entry_id
 from services.deployer.kubernetes import objects, printed
-from services.deployer.kubernetes.cluster import (
-    Cluster,
-    ClusterError,
-    Conflicting,
-    NoNamespace,
-    Refused,
-    Unreachable,
-)
+from services.deployer.kubernetes.cluster import Cluster
 from services.deployer.kubernetes.objects import Object
 from services.deployer.kubernetes.observed import Observation, is_gateway, launch_of, observe, part
+from services.deployer.kubernetes.problems import ClusterError, Conflicting, NoNamespace, Refused, Unreachable
 from services.deployer.kubernetes.satellite import (
     COMPONENT,
     ENTRY,

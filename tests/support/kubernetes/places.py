@@ -17,7 +17,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.deployer.kubernetes.cluster import Access, Cluster, connect
+from services.deployer.kubernetes.access import Access
+from services.deployer.kubernetes.cluster import Cluster, connect
 from services.deployer.kubernetes.manager import KubernetesManager
 from services.deployer.kubernetes.satellite import Site
 from tests.support.eventually import eventually

@@ -8,7 +8,7 @@ from typing import Any
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.stream import WsApiClient
 
-from services.deployer.kubernetes.cluster import Access
+from services.deployer.kubernetes.access import Access
 
 _SCRIPT = """
 import concurrent.futures, socket, sys

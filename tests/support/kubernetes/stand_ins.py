@@ -23,7 +23,8 @@ import pytest
 from kubernetes_asyncio import client, config
 
 from services.deployer.kubernetes import objects
-from services.deployer.kubernetes.cluster import Access, Cluster
+from services.deployer.kubernetes.access import Access
+from services.deployer.kubernetes.cluster import Cluster
 from services.deployer.kubernetes.objects import Object
 from services.deployer.kubernetes.satellite import Manifest, Satellite, Site, Tokens
 from tests.support.eventually import eventually

@@ -16,8 +16,8 @@ from libs.common.contracts.satellites import SatellitePlan
 from libs.common.problems import Conflict, Unavailable
 from services.deployer import clusters
 from services.deployer.clusters import Clusters, Place, Seen
-from services.deployer.kubernetes.cluster import Refused
 from services.deployer.kubernetes.observed import Observation, Part
+from services.deployer.kubernetes.problems import Refused
 from services.deployer.kubernetes.satellite import Unfit
 from services.deployer.satellite_source import Images, NotYet, PlatformSatellites
 from services.deployer.settings import ClusterSettings, DeployerSettings

@@ -11,17 +11,9 @@ from pathlib import Path
 import pytest
 
 from services.deployer.kubernetes import cluster as door
-from services.deployer.kubernetes.cluster import (
-    Access,
-    Change,
-    Cluster,
-    ClusterError,
-    Conflicting,
-    NoNamespace,
-    Refused,
-    Unreachable,
-    connect,
-)
+from services.deployer.kubernetes.access import Access
+from services.deployer.kubernetes.cluster import Change, Cluster, connect
+from services.deployer.kubernetes.problems import ClusterError, Conflicting, NoNamespace, Refused, Unreachable
 from services.deployer.kubernetes.satellite import Manifest
 from tests.support.eventually import eventually
 from tests.support.kubernetes import KubernetesDouble

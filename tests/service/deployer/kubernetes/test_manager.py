@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from services.deployer.kubernetes import manager as manager_module
-from services.deployer.kubernetes.cluster import Access, Cluster, NoNamespace, Refused, Unreachable, connect
+from services.deployer.kubernetes.access import Access
+from services.deployer.kubernetes.cluster import Cluster, connect
 from services.deployer.kubernetes.manager import KubernetesManager, NotReady
 from services.deployer.kubernetes.observed import Observation
+from services.deployer.kubernetes.problems import NoNamespace, Refused, Unreachable
 from services.deployer.kubernetes.satellite import Satellite, Site, Unfit
 from tests.support import cluster_satellites as satellites
 from tests.support.eventually import eventually

@@ -1,0 +1,68 @@
+"""How a cluster is reached: by a kubeconfig, or from within."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.deployer.kubernetes.problems import Refused
+
+if TYPE_CHECKING:
+    from kubernetes_asyncio.client import ApiClient
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a cluster is reached.
+
+    Attributes:
+        name: what people call the cluster.
+        kubeconfig: a file; None for the cluster in which this process runs.
+        context: of the file; None for its current one.
+    """
+
+    name: str = "in-cluster"
+    kubeconfig: Path | None = None
+    context: str | None = None
+
+
+async def open_client(access: Access) -> ApiClient:
+    """A client of the cluster. Nothing is asked of it yet.
+
+    Raises:
+        Refused: the kubeconfig cannot be used, or this process runs in no cluster.
+    """
+    # It takes 30 MB of memory, and most deployers know no cluster.
+    from kubernetes_asyncio import config as kube_config  # noqa: PLC0415
+    from kubernetes_asyncio.client import ApiClient, Configuration  # noqa: PLC0415
+    from kubernetes_asyncio.config.config_exception import ConfigException  # noqa: PLC0415
+
+    configuration = Configuration()
+    if access.kubeconfig is None:
+        try:
+            kube_config.load_incluster_config(client_configuration=configuration)
+        except ConfigException as error:
+            raise Refused(
+                f"cluster '{access.name}': this process does not run in a pod of a cluster ({error}); name a"
+                " kubeconfig for it in CONSTELLATION_CLUSTERS"
+            ) from error
+        return ApiClient(configuration)
+    if not access.kubeconfig.is_file():
+        raise Refused(f"cluster '{access.name}': there is no kubeconfig {access.kubeconfig}")
+    try:
+        await kube_config.load_kube_config(
+            config_file=str(access.kubeconfig),
+            context=access.context,
+            client_configuration=configuration,
+            persist_config=False,
+        )
+    except Exception as error:  # whatever a file of any shape makes its reader raise
+        raise Refused(_unusable(access, error)) from error
+    return ApiClient(configuration)
+
+
+def _unusable(access: Access, error: Exception) -> str:
+    said = " ".join(str(error).split())[:300] or type(error).__name__
+    which = f" with the context '{access.context}'" if access.context else ""
+    return f"cluster '{access.name}': the kubeconfig {access.kubeconfig}{which} cannot be used: {said}"
