@@ -58,7 +58,7 @@ check: install-dev
 
 test: install-dev
 	@scripts/packages $(TEST_PACKAGES)
-	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: install-dev
 	@scripts/packages nginx=nginx-light wrk=wrk node=nodejs npm=npm

@@ -25,6 +25,12 @@ hypothesis.settings.load_profile("constellation")
 _CRASHED = pytest.StashKey[bool]()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with few tests that take long come first: at the end of a run, nobody waits for the last of them."""
+    items.sort(key=lambda item: "tests/system/" not in item.nodeid)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """A process of pytest-xdist has ended: with an error when it died, and what it should have run may be left."""

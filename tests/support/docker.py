@@ -121,6 +121,8 @@ class Docker:
     def close(self) -> None:
         """End the engine, and remove its data."""
         self.stop()
+        for namespace in self._directory.glob("run/netns/*"):  # mounts, which the engine leaves behind
+            subprocess.run(["umount", str(namespace)], check=False, stderr=subprocess.DEVNULL, timeout=STOP_SECONDS)
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def run(self, *arguments: str) -> str:
