@@ -119,6 +119,31 @@ async def has_replicas(place: Place, launch_id: UUID, count: int) -> bool:
     return len(await replicas(place, launch_id)) == count
 
 
+async def test_a_secret_goes_after_all_that_names_it(place: Place, launch_id: UUID) -> None:
+    manager = place.manager()
+    await ready(place, version(place, launch_id, 1, secrets={ECHO.id: {"KEY": "v"}}, report_token="mandate"))
+    labels = {LAUNCH: str(launch_id)}
+
+    async def secrets() -> set[str]:
+        found, _ = await place.cluster.list("Secret", place.namespace, labels)
+        return {one["metadata"]["name"] for one in found}
+
+    named = await secrets()
+    lacking: list[str] = []
+
+    async def step() -> bool:
+        found = await manager.ensure(version(place, launch_id, 1))
+        gone = named - await secrets()
+        for kind in ("Deployment", "Pod"):
+            bodies, _ = await place.cluster.list(kind, place.namespace, labels)
+            staying = [body for body in bodies if "deletionTimestamp" not in body["metadata"]]
+            lacking.extend(name for name in gone for body in staying if name in str(body["spec"]))
+        return found.ready and len(gone) == 2
+
+    await eventually(step, place.patience, every=0.1)
+    assert lacking == [], "what starts again finds what it names"
+
+
 async def test_a_killed_pod_is_noticed_and_comes_again(place: Place, launch_id: UUID) -> None:
     satellite = version(place, launch_id, 1)
     await ready(place, satellite)

@@ -1,15 +1,33 @@
 """What of an object differs from how it was applied. Pure.
 
-A cluster adds to an object what it defaults, and others may add what is theirs: only what is wanted is compared.
+A cluster adds to an object what it defaults, and others may add what is theirs: only what is wanted is compared. A
+digest of what is applied goes with the object, so that what is wanted no more is a difference too, and is taken away
+by applying anew.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
+from services.deployer.kubernetes.satellite import APPLIED, Manifest
+
+MARK = f"metadata.annotations.{APPLIED}"
+"""Path of the digest."""
+
 _KEYS = ("name", "mountPath", "containerPort", "ip", "topologyKey")
 """Members that tell the elements of a list apart, as the API merges them."""
+
+
+def marked(body: Manifest) -> Manifest:
+    """With its digest. Secrets have none: it would tell of what they hold, and they never have fewer members."""
+    if body["kind"] == "Secret":
+        return body
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+    metadata = body["metadata"]
+    return {**body, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), APPLIED: digest}}}
 
 
 def differences(wanted: Any, live: Any, path: str = "") -> Iterator[str]:

@@ -22,6 +22,7 @@ from uuid import UUID
 from libs.common.contracts.launches import LaunchEntry, entry_id
 from libs.common.contracts.replicas import derived_token
 from services.deployer.kubernetes import pods, policies
+from services.deployer.kubernetes.drift import marked
 from services.deployer.kubernetes.satellite import (
     ALGORITHM,
     COMPONENT,
@@ -117,7 +118,7 @@ def render(satellite: Satellite, site: Site, tokens: Tokens) -> tuple[Object, ..
     for one in found:
         made.extend(Object(Stage.ALGORITHMS, body) for body in _algorithm(satellite, site, one, secrets, tokens))
     made.extend(Object(Stage.GATEWAYS, body) for body in _gateways(satellite, site, plan, report, tokens))
-    return tuple(made)
+    return tuple(Object(one.stage, marked(one.body)) for one in made)
 
 
 def namespace(site: Site) -> Manifest:

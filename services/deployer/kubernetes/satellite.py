@@ -29,6 +29,7 @@ VANITY_URL = "constellation.dev/vanity-url"
 ALGORITHM = "constellation.dev/algorithm"
 TOKENS_CHECKSUM = "constellation.dev/tokens"
 PLAN = "constellation.dev/plan"
+APPLIED = "constellation.dev/applied"
 
 GATEWAY = "execution-engine"
 """Name of the gateways' Deployment, Service and Ingress."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from services.deployer.kubernetes.drift import differences
+from services.deployer.kubernetes.drift import MARK, differences
 from services.deployer.kubernetes.objects import Object, Stage
 from services.deployer.kubernetes.observed import part
 from services.deployer.kubernetes.satellite import GATEWAY, PLAN, Manifest
@@ -27,8 +27,10 @@ class Difference:
 
     @property
     def words(self) -> str:
-        where = f" ({', '.join(self.paths[:3])})" if self.paths else ""
-        return f"{self.wanted.words}{where}"
+        if not self.paths:
+            return self.wanted.words
+        said = [one for one in self.paths if one != MARK][:3] or ["it was applied otherwise"]
+        return f"{self.wanted.words} ({', '.join(said)})"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from services.deployer.kubernetes import objects
 from services.deployer.kubernetes.drift import differences
 from services.deployer.kubernetes.objects import Object
-from services.deployer.kubernetes.satellite import Manifest, Site, Tokens
+from services.deployer.kubernetes.satellite import Manifest, Satellite, Site, Tokens
 from services.deployer.kubernetes.steps import Key, step
 from tests.support import cluster_satellites as satellites
 
 LAUNCH = UUID(int=1)
 ECHO = satellites.algorithm("echo")
+SITE, TOKENS = Site("sat", fqdn="f"), Tokens("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_nothing_differs_from_itself(value: Any) -> None:
 
 def wanted(version: int, revision: int = 0) -> tuple[Object, ...]:
     order = satellites.order(LAUNCH, version, satellites.entry("text/echo", ECHO, revision, 2))
-    return objects.render(satellites.satellite(order, ECHO), Site("sat", fqdn="f"), Tokens("a", "b"))
+    return objects.render(satellites.satellite(order, ECHO), SITE, TOKENS)
 
 
 def live(made: tuple[Object, ...], *, ready: bool = True) -> dict[Key, Manifest]:
@@ -114,6 +116,39 @@ def test_gateways_switch_when_the_new_replicas_are_ready() -> None:
     assert second.strays == frozenset(), "gateways of before still use it"
     last = step(after, {**live(before), **live(after)})
     assert {kind for kind, _ in last.strays} == {"ConfigMap"}
+
+
+ORDER = satellites.order(LAUNCH, 1, satellites.entry("text/echo", ECHO, 0, 2))
+LEARNER = ECHO.model_copy(update={"pipeline_enabled": True, "scaling": ECHO.scaling.model_copy(update={"gpus": 2})})
+PLAIN, SECRET = satellites.satellite(ORDER, ECHO), {ECHO.id: {"KEY": "v"}}
+
+
+@pytest.mark.parametrize(
+    ("satellite", "site", "name"),
+    [
+        (replace(PLAIN, secrets=SECRET), SITE, "Deployment 'algo-"),
+        (replace(PLAIN, report_token="r"), SITE, "Deployment 'execution-engine'"),
+        (satellites.satellite(ORDER, LEARNER), SITE, "Deployment 'algo-"),
+        (PLAIN, replace(SITE, pull_secrets=("registry",)), "Deployment 'algo-"),
+        (PLAIN, replace(SITE, tls_secret="certificate"), "Ingress 'execution-engine'"),
+        (PLAIN, replace(SITE, ingress_class="nginx"), "Ingress 'execution-engine'"),
+        (PLAIN, replace(SITE, ingress_annotations={"a": "b"}), "Ingress 'execution-engine'"),
+    ],
+)
+def test_what_is_wanted_no_more_is_a_difference(satellite: Satellite, site: Site, name: str) -> None:
+    before, after = objects.render(satellite, site, TOKENS), objects.render(PLAIN, SITE, TOKENS)
+    first = step(after, live(before))
+    assert [one for one in first.now if one.words.startswith(name)]
+    assert (first.settled, first.strays) == (False, frozenset())
+    last = step(after, {**live(before), **live(after)})
+    assert (last.differing, last.settled) == ((), True)
+    assert last.strays == live(before).keys() - live(after).keys(), "nobody names them any more"
+
+
+def test_what_is_wanted_no_more_is_said() -> None:
+    before = objects.render(PLAIN, replace(SITE, tls_secret="certificate"), TOKENS)
+    (found,) = step(objects.render(PLAIN, SITE, TOKENS), live(before)).now
+    assert found.words == "Ingress 'execution-engine' (it was applied otherwise)"
 
 
 def test_what_somebody_did_to_gateways_is_undone_at_once() -> None:
