@@ -1,7 +1,8 @@
 """What is to be done next with a satellite in its namespace. Pure.
 
-Algorithms come first. Gateways that serve a plan go on with it until all that the new one names is ready, and only
-when they have it too does what it does not name end.
+Algorithms come first. Gateways that serve an order go on with it until all that the new one names is ready, and only
+when they have it too does what it does not name end. Another plan of the order that they serve, with other keys, they
+are given at once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from services.deployer.kubernetes.drift import MARK, differences
 from services.deployer.kubernetes.objects import Object, Stage
 from services.deployer.kubernetes.observed import part
-from services.deployer.kubernetes.satellite import GATEWAY, PLAN, Manifest
+from services.deployer.kubernetes.satellite import DEPLOYMENT, GATEWAY, Manifest
 
 Key = tuple[str, str]
 """Kind and name."""
@@ -73,15 +74,15 @@ def _paths(wanted: Object, live: Manifest | None) -> tuple[str, ...] | None:
 
 
 def _may_switch(wanted: Mapping[Key, Object], mine: Mapping[Key, Manifest], differing: Collection[Key]) -> bool:
-    """Gateways may be given what is wanted: there are none yet, they have that plan already, or all that it names is
-    ready."""
+    """Gateways may be given what is wanted: there are none yet, they serve that order already, or all that it names
+    is ready."""
     gateway = ("Deployment", GATEWAY)
-    if gateway not in mine or _plan(mine[gateway]) == _plan(wanted[gateway].body):
+    if gateway not in mine or _order(mine[gateway]) == _order(wanted[gateway].body):
         return True
     algorithms = [key for key, one in wanted.items() if one.stage is Stage.ALGORITHMS and key[0] == "Deployment"]
     return not any(key in differing for key in algorithms) and all(part(mine[key]).settled for key in algorithms)
 
 
-def _plan(gateway: Manifest) -> str | None:
+def _order(gateway: Manifest) -> str | None:
     notes: Mapping[str, str] = gateway["metadata"].get("annotations") or {}
-    return notes.get(PLAN)
+    return notes.get(DEPLOYMENT)

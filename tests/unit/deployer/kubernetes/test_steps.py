@@ -151,6 +151,14 @@ def test_what_is_wanted_no_more_is_said() -> None:
     assert found.words == "Ingress 'execution-engine' (it was applied otherwise)"
 
 
+def test_gateways_learn_of_a_revoked_key_whatever_is_not_ready() -> None:
+    two_keys = replace(PLAIN, plan=satellites.plan(ORDER, ECHO, keys=2))
+    before, after = objects.render(two_keys, SITE, TOKENS), objects.render(PLAIN, SITE, TOKENS)
+    found = step(after, live(before, ready=False))
+    assert [one.wanted.key[0] for one in found.now] == ["ConfigMap", "Deployment"]
+    assert found.now[-1].wanted.key == GATEWAY
+
+
 def test_what_somebody_did_to_gateways_is_undone_at_once() -> None:
     made = wanted(1)
     damaged = live(made, ready=False)
