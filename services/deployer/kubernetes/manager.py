@@ -115,16 +115,21 @@ class KubernetesManager:
         return found if found.running else None
 
     async def retire(self, launch_id: UUID) -> bool:
-        """One step towards the launch's end: gateways first, so that calls under way are finished; then the rest.
-        True when nothing is left of it."""
+        """One step towards the launch's end: gateways first, so that calls under way are finished; then algorithms;
+        and when no pod runs any more that they keep from others, network policies and the rest. True when nothing is
+        left of it."""
         live = _of(await self._live(), launch_id)
         pods = await self._pods(launch_id)
         front = [key for key, body in live.items() if key[0] == "Ingress" or is_gateway(body)]
         await self._delete(front)
         if front or any(pod["metadata"]["labels"].get(COMPONENT) == "gateway" for pod in pods):
             return False
+        workloads = _workloads(live)
+        await self._delete(workloads)
+        if workloads or pods:
+            return False
         await self._delete(live)
-        return not live and not pods
+        return not live
 
     async def stop(self, launch_id: UUID, *, patience: float = 60.0) -> None:
         """End it and see that nothing is left; pods that have not ended after `patience` seconds by force.
@@ -136,10 +141,7 @@ class KubernetesManager:
                 await self._until_gone(launch_id)
         except TimeoutError:
             async with asyncio.timeout(_FORCE_SECONDS):
-                await self._delete(_of(await self._live(), launch_id))
-                for pod in await self._pods(launch_id):
-                    await self._cluster.delete("Pod", pod["metadata"]["name"], self._site.namespace, grace=0)
-                await self._until_gone(launch_id)
+                await self._until_gone(launch_id, by_force=True)
 
     async def logs(self, launch_id: UUID, limit: int, *, vanity_url: str | None = None) -> bytes:
         """What its pods printed last, of one entry or of all and the gateways, `limit` bytes at most. Each pod's part
@@ -303,11 +305,17 @@ class KubernetesManager:
         for kind, name in sorted(keys, key=lambda key: (KINDS.index(key[0]), key[1])):
             await self._cluster.delete(kind, name, self._site.namespace)
 
-    async def _until_gone(self, launch_id: UUID) -> None:
-        gone = False
-        while not gone:
-            gone = await self.retire(launch_id)
-            await asyncio.sleep(0 if gone else 0.2)
+    async def _until_gone(self, launch_id: UUID, *, by_force: bool = False) -> None:
+        while not await self.retire(launch_id):
+            if by_force:
+                await self._kill(launch_id)
+            await asyncio.sleep(0.2)
+
+    async def _kill(self, launch_id: UUID) -> None:
+        """All pods, and what would make new ones."""
+        await self._delete(_workloads(_of(await self._live(), launch_id)))
+        for pod in await self._pods(launch_id):
+            await self._cluster.delete("Pod", pod["metadata"]["name"], self._site.namespace, grace=0)
 
     async def _each(self, items: Iterable[object], act: Callable[..., Awaitable[T]]) -> Sequence[T]:
         """A few at once."""
@@ -321,6 +329,11 @@ class KubernetesManager:
 
 def _of(live: Live, launch_id: UUID) -> Live:
     return {key: body for key, body in live.items() if launch_of(body) == launch_id}
+
+
+def _workloads(live: Live) -> Sequence[Key]:
+    """What makes pods."""
+    return [key for key in live if key[0] == "Deployment"]
 
 
 def _tokens(mine: Live) -> Tokens:

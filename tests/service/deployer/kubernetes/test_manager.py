@@ -322,11 +322,34 @@ async def test_it_ends_from_the_front(double: KubernetesDouble, manager: Kuberne
     assert await manager.list() == {}
 
 
+async def test_what_runs_keeps_its_policies_to_its_end(double: KubernetesDouble, manager: KubernetesManager) -> None:
+    await ready(manager, version(1))
+    policies = {body["metadata"]["name"] for body in double.bodies("NetworkPolicy")}
+    double.image_does(revision_image(0), Outcome(holds=True))
+
+    async def only_replicas_are_left() -> bool:
+        assert not await manager.retire(LAUNCH)
+        return not double.bodies("Deployment") and len(double.bodies("Pod")) == 2
+
+    await eventually(only_replicas_are_left)
+    for _ in range(3):
+        assert not await manager.retire(LAUNCH)
+    assert {body["metadata"]["name"] for body in double.bodies("NetworkPolicy")} == policies
+    double.image_does(revision_image(0), Outcome())
+    await eventually(lambda: manager.retire(LAUNCH))
+    assert not double.bodies("NetworkPolicy")
+
+
 async def test_what_does_not_end_is_ended_by_force(double: KubernetesDouble, manager: KubernetesManager) -> None:
     await ready(manager, version(1))
     double.image_does("registry.test", Outcome(holds=True))
+    double.requests.clear()
     await manager.stop(LAUNCH, patience=0.3)
     assert await manager.inspect(LAUNCH) is None
+    deleted = [resource for verb, resource in double.requests if verb == "delete"]
+    last_pod = len(deleted) - deleted[::-1].index("pods")
+    assert "networkpolicies.networking.k8s.io" not in deleted[:last_pod], "nobody runs without them"
+    assert not [key for key in double.store.objects if key[1] == "sat" and key[0] != "Event"]
 
 
 async def test_bringing_up_tells_each_step_or_why_not(
