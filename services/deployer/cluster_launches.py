@@ -162,6 +162,10 @@ class ClusterLaunches:
                 result = await self._work(task)
         except TimeoutError:
             result = Result(obstacle=f"its cluster did not do one step within {WORK_SECONDS:.0f} s")
+        except Exception as error:  # or it would hold its lease, beyond every deadline, and tell nobody why
+            log.exception("launch_not_looked_after", launch_id=str(launch_id))
+            fault = f"a fault of its own, which its log tells ({type(error).__name__})"
+            result = Result(obstacle=f"the deployer cannot do it by {fault}")
         except asyncio.CancelledError:  # this process ends; another one need not wait for the lease to lapse
             with contextlib.suppress(LeaseLost, TimeoutError):
                 async with asyncio.timeout(RELEASE_SECONDS), self._database.transaction() as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ async def open_client(access: Access) -> ApiClient:
     """A client of the cluster. Nothing is asked of it yet.
 
     Raises:
-        Refused: the kubeconfig cannot be used, or this process runs in no cluster.
+        Refused: the kubeconfig or a certificate in it cannot be used, or this process runs in no cluster.
     """
     # It takes 30 MB of memory, and most deployers know no cluster.
     from kubernetes_asyncio import config as kube_config  # noqa: PLC0415
@@ -47,22 +48,25 @@ async def open_client(access: Access) -> ApiClient:
                 f"cluster '{access.name}': this process does not run in a pod of a cluster ({error}); name a"
                 " kubeconfig for it in CONSTELLATION_CLUSTERS"
             ) from error
-        return ApiClient(configuration)
-    if not access.kubeconfig.is_file():
+    elif not access.kubeconfig.is_file():
         raise Refused(f"cluster '{access.name}': there is no kubeconfig {access.kubeconfig}")
     try:
-        await kube_config.load_kube_config(
-            config_file=str(access.kubeconfig),
-            context=access.context,
-            client_configuration=configuration,
-            persist_config=False,
-        )
+        if access.kubeconfig is not None:
+            await kube_config.load_kube_config(
+                config_file=str(access.kubeconfig),
+                context=access.context,
+                client_configuration=configuration,
+                persist_config=False,
+            )
+        return ApiClient(configuration)  # which reads certificates and keys
     except Exception as error:  # whatever a file of any shape makes its reader raise
         raise Refused(_unusable(access, error)) from error
-    return ApiClient(configuration)
 
 
 def _unusable(access: Access, error: Exception) -> str:
     said = " ".join(str(error).split())[:300] or type(error).__name__
+    if isinstance(error, ssl.SSLError):
+        said = f"a certificate or a key cannot be read: {said}"
     which = f" with the context '{access.context}'" if access.context else ""
-    return f"cluster '{access.name}': the kubeconfig {access.kubeconfig}{which} cannot be used: {said}"
+    what = f"the kubeconfig {access.kubeconfig}{which}" if access.kubeconfig else "its service account"
+    return f"cluster '{access.name}': {what} cannot be used: {said}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from kubernetes_asyncio.config import incluster_config
 
 from services.deployer.kubernetes import cluster as door
 from services.deployer.kubernetes.access import Access
@@ -202,6 +204,37 @@ async def test_a_kubeconfig_that_is_none_is_refused(tmp_path: Path, content: str
         file.write_text(content)
     with pytest.raises(Refused, match=f"cluster 'prod': .*{reason}"):
         async with connect(Access("prod", file)):
+            pass
+
+
+@pytest.mark.parametrize("part", ["cluster", "user"])
+async def test_a_kubeconfig_with_a_damaged_certificate_is_refused(
+    double: KubernetesDouble, tmp_path: Path, part: str
+) -> None:
+    file = double.kubeconfig(tmp_path / "config")
+    said = json.loads(file.read_text())
+    damaged = b64encode(b"no certificate").decode()
+    said["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
+    if part == "cluster":
+        said["clusters"][0]["cluster"]["certificate-authority-data"] = damaged
+    else:
+        said["users"][0]["user"] = {"client-certificate-data": damaged, "client-key-data": damaged}
+    file.write_text(json.dumps(said))
+    with pytest.raises(Refused, match=r"'prod': the kubeconfig .* cannot be used: a certificate or a key .* be read"):
+        async with connect(Access("prod", file)):
+            pass
+
+
+async def test_a_pod_with_a_damaged_certificate_of_its_cluster_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in (("TOKEN", "t"), ("CERT", "no certificate")):
+        (tmp_path / name).write_text(content)
+        monkeypatch.setattr(incluster_config, f"SERVICE_{name}_FILENAME", str(tmp_path / name))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "9")
+    with pytest.raises(Refused, match="'in-cluster': its service account cannot be used: a certificate or"):
+        async with connect(Access()):
             pass
 
 

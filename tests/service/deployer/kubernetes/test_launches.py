@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -47,14 +49,17 @@ def image(revision: int) -> str:
 
 @dataclass
 class Source:
-    """The registry's part. `missing` says what is not there yet."""
+    """The registry's part. `missing` says what is not there yet, `fault` is raised."""
 
     missing: str | None = None
+    fault: Exception | None = None
     asked: list[UUID] = field(default_factory=list)
     """Deployments whose images were asked for."""
 
     async def images(self, order: LaunchOrder) -> Images:
         self.asked.append(order.deployment_id)
+        if self.fault is not None:
+            raise self.fault
         if self.missing is not None:
             raise NotYet(self.missing)
         made = satellites.satellite(order, ECHO, LONER)
@@ -266,6 +271,19 @@ def unreadable(ground: Ground) -> None:
     file.write_text("nonsense")
 
 
+def damaged(ground: Ground) -> None:
+    file = ground.settings["prod"].kubeconfig
+    assert file is not None
+    said = json.loads(file.read_text())
+    said["clusters"][0]["cluster"]["certificate-authority-data"] = b64encode(b"no certificate").decode()
+    said["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
+    file.write_text(json.dumps(said))
+
+
+def faulty(ground: Ground) -> None:
+    ground.source.fault = KeyError("a secret")
+
+
 def out_of_order(ground: Ground) -> None:
     ground.double.failing = Refusal(503, "Busy", "restarting")
 
@@ -283,6 +301,8 @@ def not_allowed(ground: Ground) -> None:
     [
         (unknown, "knows no cluster 'prod', but 'in-cluster'; name its kubeconfig in CONSTELLATION_CLUSTERS"),
         (unreadable, "cannot be used: "),
+        (damaged, "cannot be used: "),
+        (faulty, "the deployer cannot do it by a fault of its own, which its log tells (KeyError)"),
         (out_of_order, "cluster 'prod' cannot do it now (status 503): restarting"),
         (a_stranger, "does not accept the credential in its kubeconfig"),
         (not_allowed, "there is no namespace 'sat' in cluster 'prod'"),
