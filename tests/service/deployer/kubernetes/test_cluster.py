@@ -19,7 +19,7 @@ from services.deployer.kubernetes.problems import ClusterError, Conflicting, NoN
 from services.deployer.kubernetes.satellite import Manifest
 from tests.support.eventually import eventually
 from tests.support.kubernetes import KubernetesDouble
-from tests.support.kubernetes.api import Refusal
+from tests.support.kubernetes.asked import Refusal
 
 
 def settings(name: str, **data: str) -> Manifest:

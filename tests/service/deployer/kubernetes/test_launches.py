@@ -36,7 +36,7 @@ from tests.service.deployer.world import START, Clock, Deployer, World, deployer
 from tests.support import cluster_satellites as satellites
 from tests.support.eventually import eventually
 from tests.support.kubernetes import KubernetesDouble
-from tests.support.kubernetes.api import Refusal
+from tests.support.kubernetes.asked import Refusal
 from tests.support.kubernetes.controllers import Outcome
 
 ECHO, LONER = satellites.algorithm("echo"), satellites.algorithm("loner")
