@@ -1,7 +1,7 @@
-"""The only door to a Kubernetes cluster (kubernetes.io/docs/reference/using-api): get, list, apply, delete, watch.
+"""The only door to a Kubernetes cluster: get, list, create, apply, delete, watch.
 
-Objects are applied on the server under the field manager `constellation`. Whatever goes wrong is a ClusterError in
-words that an operator can act on.
+As kubernetes.io/docs/reference/using-api says. Objects are applied on the server under the field manager
+`constellation`. Whatever goes wrong is a ClusterError in words that an operator can act on.
 """
 
 from __future__ import annotations
@@ -110,6 +110,15 @@ class Cluster:
             if not (more := page["metadata"].get("continue")):
                 return found, str(page["metadata"].get("resourceVersion", ""))
             query["continue"] = more
+
+    async def create(self, body: Manifest) -> bool:
+        """Make an object that is in no namespace. False when there is one of its name already."""
+        query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+        try:
+            await self._ask("POST", _path(body["kind"], None), query=query, body=body)
+        except Conflicting:
+            return False
+        return True
 
     async def apply(
         self, body: Manifest, namespace: str | None = None, *, dry_run: bool = False, force: bool = False

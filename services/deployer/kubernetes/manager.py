@@ -49,6 +49,8 @@ KINDS = (
     "ServiceAccount",
 )
 """Of which a satellite consists, in the order in which they are deleted."""
+_OF_USERS = ("Pod", "Deployment", "Service")
+"""Of which a new namespace has none. Others, such as ServiceAccounts, clusters put into each."""
 MAX_TOLD = 20
 MAX_LOGGED_PODS = 20
 LOOK_SECONDS = 1.0
@@ -84,7 +86,7 @@ class KubernetesManager:
             Refused: the cluster does not take it. Nothing was changed.
             Unreachable: nothing can be said of what was changed; the next step goes on.
         """
-        made = await self._have_namespace()
+        made = await self._have_namespace(satellite)
         try:
             live = await self._live()
             self._check_alone(satellite.launch_id, live)
@@ -95,7 +97,7 @@ class KubernetesManager:
             await self._rehearse([one.wanted for one in next_step.differing])
         except (Refused, Unfit):
             if made:
-                await self._cluster.delete("Namespace", self._site.namespace)
+                await self._give_up_namespace()
             raise
         told = [await self._apply(one) for one in next_step.now]
         await self._delete(next_step.strays)
@@ -258,8 +260,8 @@ class KubernetesManager:
 
     # What is done
 
-    async def _have_namespace(self) -> bool:
-        """True when it was made just now."""
+    async def _have_namespace(self, satellite: Satellite) -> bool:
+        """True when it was made just now, by this one and for a satellite that can be run."""
         name = self._site.namespace
         try:
             if await self._cluster.get("Namespace", name) is not None:
@@ -269,11 +271,18 @@ class KubernetesManager:
         missing = f"there is no namespace '{name}' in cluster '{self._cluster.name}'"
         if not self._site.create_namespace:
             raise NoNamespace(missing)
+        self._render(satellite, self._site, _tokens({}))
         try:
-            await self._cluster.apply(objects.namespace(self._site))
+            return await self._cluster.create(objects.namespace(self._site))
         except Refused as error:
             raise NoNamespace(f"{missing}, and it cannot be made: {error}") from error
-        return True
+
+    async def _give_up_namespace(self) -> None:
+        """Unless others have begun to use it meanwhile, or that cannot be told."""
+        with contextlib.suppress(ClusterError):
+            used = [await self._cluster.list(kind, self._site.namespace) for kind in _OF_USERS]
+            if not await self._live() and not any(found for found, _ in used):
+                await self._cluster.delete("Namespace", self._site.namespace)
 
     async def _rehearse(self, wanted: Sequence[Object]) -> None:
         """Ask the cluster whether it would take all."""

@@ -88,7 +88,7 @@ class KubernetesDouble:
     def bodies(self, kind: str, namespace: str = "sat") -> list[Body]:
         return [*self.store.find(kind, namespace)]
 
-    def body(self, kind: str, name: str, namespace: str = "sat") -> Body:
+    def body(self, kind: str, name: str, namespace: str | None = "sat") -> Body:
         return self.store.objects[kind, namespace, name]
 
     def image_does(self, part: str, outcome: Outcome) -> None:
@@ -222,11 +222,14 @@ class KubernetesDouble:
 
     async def _create(self, asked: Asked, user: str) -> Response:
         body: Body = await asked.request.json()
-        body["metadata"]["namespace"] = asked.namespace
-        if key_of(body) in self.store.objects:
-            raise Refusal(409, "AlreadyExists", f'{asked.resource} "{body["metadata"]["name"]}" already exists')
+        asked.name = body["metadata"]["name"]
+        if asked.key in self.store.objects:
+            raise Refusal(409, "AlreadyExists", f'{asked.resource} "{asked.name}" already exists')
         self._check_namespace(asked)
-        return JSONResponse(self._write(body, asked.manager), 201)
+        _check(body, asked)
+        if asked.namespace is not None:
+            body["metadata"]["namespace"] = asked.namespace
+        return JSONResponse(self._write(complete(body), asked.manager), 201)
 
     async def _delete(self, asked: Asked, user: str) -> Response:
         body = self._found(asked)

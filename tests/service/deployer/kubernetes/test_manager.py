@@ -3,58 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
-import yaml
 
 from services.deployer.kubernetes import manager as manager_module
 from services.deployer.kubernetes.access import Access
 from services.deployer.kubernetes.cluster import Cluster, connect
 from services.deployer.kubernetes.manager import KubernetesManager, NotReady
 from services.deployer.kubernetes.observed import Observation
-from services.deployer.kubernetes.problems import NoNamespace, Refused, Unreachable
-from services.deployer.kubernetes.satellite import Satellite, Site, Unfit
+from services.deployer.kubernetes.problems import Unreachable
+from services.deployer.kubernetes.satellite import Satellite, Site
+from tests.service.deployer.kubernetes.versions import ECHO, LAUNCH, ready, revision_image, running, version
 from tests.support import cluster_satellites as satellites
 from tests.support.eventually import eventually
 from tests.support.kubernetes import KubernetesDouble
 from tests.support.kubernetes.controllers import Outcome
-
-LAUNCH = UUID(int=1)
-ECHO, LONER = satellites.algorithm("echo"), satellites.algorithm("loner")
-
-
-def version(number: int, *, revision: int = 0, replicas: int = 2, both: bool = False, **more: Any) -> Satellite:
-    """One of text/echo, and text/lone too."""
-    entries = [satellites.entry("text/echo", ECHO, revision, replicas)]
-    if both:
-        entries.append(satellites.entry("text/lone", LONER))
-    return satellites.satellite(satellites.order(LAUNCH, number, *entries), ECHO, LONER, **more)
-
-
-def revision_image(revision: int) -> str:
-    return ECHO.revisions[revision].id.hex * 2
-
-
-async def ready(manager: KubernetesManager, satellite: Satellite) -> Observation:
-    async def step() -> Observation:
-        found = await manager.ensure(satellite)
-        assert found.ready, found.obstacle
-        return found
-
-    return await eventually(step)
-
-
-def running(double: KubernetesDouble) -> set[str]:
-    """Images of ready pods."""
-    return {
-        pod["spec"]["containers"][0]["image"].rpartition(":")[2]
-        for pod in double.bodies("Pod")
-        if any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ()))
-    }
 
 
 async def test_a_satellite_is_brought_up_whole_with_its_namespace(
@@ -217,87 +181,6 @@ async def test_a_full_namespace_is_said(double: KubernetesDouble, manager: Kuber
     assert "the namespace's quota is used up: pods" in found
     double.controllers.quotas.clear()
     await ready(manager, version(1))
-
-
-async def test_a_namespace_holds_one_launch(double: KubernetesDouble, manager: KubernetesManager) -> None:
-    await ready(manager, version(1))
-    other = satellites.order(uuid4(), 1, satellites.entry("a/b", ECHO))
-    before = dict(double.store.objects)
-    with pytest.raises(Refused, match=f"holds the launch {LAUNCH} already; each launch needs a namespace of its own"):
-        await manager.ensure(satellites.satellite(other, ECHO))
-    assert {key for key in double.store.objects if key[0] != "Pod"} == {key for key in before if key[0] != "Pod"}
-
-
-async def test_what_is_somebody_elses_is_left_alone(double: KubernetesDouble, manager: KubernetesManager) -> None:
-    double.add_namespace("sat")
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "execution-engine", "namespace": "sat"}}
-    double.store.put({**service, "spec": {"selector": {"app": "other"}}})
-    with pytest.raises(Refused, match="has a Service 'execution-engine' that is none of this launch's"):
-        await manager.ensure(version(1))
-    assert [key for key in double.store.objects if key[1] == "sat"] == [("Service", "sat", "execution-engine")]
-
-
-async def test_a_refusal_leaves_nothing_behind(
-    double: KubernetesDouble, manager: KubernetesManager, cluster: Cluster
-) -> None:
-    double.allowed = lambda user, verb, resource, namespace: (
-        (verb, resource) != ("patch", "networkpolicies.networking.k8s.io")
-    )
-    with pytest.raises(Refused, match=r"NetworkPolicy '.*cannot patch resource \"networkpolicies\".*; and 1 more"):
-        await manager.ensure(version(1))
-    await eventually(lambda: ("Namespace", None, "sat") not in double.store.objects)
-    assert not [key for key in double.store.objects if key[1] == "sat"]
-    with pytest.raises(Unfit, match="there is no image"):
-        await manager.ensure(Satellite(version(1).plan, {}, "g"))
-    await eventually(lambda: ("Namespace", None, "sat") not in double.store.objects)
-
-    double.allowed = lambda user, verb, resource, namespace: resource != "namespaces" or verb == "get"
-    with pytest.raises(
-        NoNamespace, match=r"no namespace 'sat' in cluster 'double', and it cannot be made: .*forbidden"
-    ):
-        await manager.ensure(version(1))
-    with pytest.raises(NoNamespace, match=r"there is no namespace 'sat' in cluster 'double'$"):
-        await KubernetesManager(cluster, Site("sat", create_namespace=False)).ensure(version(1))
-    double.allowed = lambda user, verb, resource, namespace: resource != "namespaces"
-    with pytest.raises(NoNamespace, match="there is no namespace 'sat'"):
-        await manager.ensure(version(1))
-    double.add_namespace("sat")
-    await ready(manager, version(1))
-    double.allowed = lambda user, verb, resource, namespace: (verb, resource) != ("list", "secrets")
-    with pytest.raises(Refused, match='cannot list resource "secrets"'):
-        await manager.ensure(version(1))
-
-
-HOWTO = Path(__file__).parents[4] / "docs" / "howto" / "launch-on-kubernetes.md"
-
-
-async def test_the_rights_that_the_documentation_names_are_enough(
-    double: KubernetesDouble, manager: KubernetesManager
-) -> None:
-    (said,) = re.findall(r"```yaml\n(.*?)```", HOWTO.read_text(), re.DOTALL)
-    rules = yaml.safe_load(said)["rules"]
-    refused: list[tuple[str, str]] = []
-
-    def allowed(user: str, verb: str, resource: str, namespace: str | None) -> bool:
-        plural, _, group = resource.partition(".")
-        granted = any(
-            verb in rule["verbs"] and plural in rule["resources"] and group in rule["apiGroups"] for rule in rules
-        )
-        if not granted or namespace != "sat":
-            refused.append((verb, resource))
-        return granted and namespace == "sat"
-
-    double.add_namespace("sat")
-    double.allowed = allowed
-    await ready(manager, version(1, secrets={ECHO.id: {"KEY": "v"}}))
-    double.edit("Deployment", "execution-engine", lambda body: body["spec"].update(replicas=5))
-    changes = manager.changes(LAUNCH)
-    await anext(changes)
-    await changes.aclose()
-    await ready(manager, version(2, revision=1))
-    assert await manager.logs(LAUNCH, 100)
-    await manager.stop(LAUNCH, patience=0.1)
-    assert set(refused) == {("get", "namespaces")}, "which tells it to take the namespace for granted"
 
 
 async def test_it_ends_from_the_front(double: KubernetesDouble, manager: KubernetesManager) -> None:
