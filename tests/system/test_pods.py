@@ -284,7 +284,7 @@ class Story:
         said = []
         for pod in await self.ground.bodies("Pod"):
             name = pod["metadata"]["name"]
-            printed = await self.ground.cluster.logs(self.ground.namespace, name, lines=20)
+            printed = await self.ground.cluster.logs(self.ground.namespace, name, lines=20, most=1 << 16)
             said.append(f"-- {name}\n{json.dumps(pod.get('status'), indent=1)}\n{printed.decode(errors='replace')}")
         return "\n".join([*said, self.platform.log_tail("up")])
 

@@ -37,6 +37,8 @@ ASK_SECONDS = 30.0
 WATCH_SECONDS = 240
 PAGE = 500
 WATCH_ATTEMPTS = 5
+LOG_BYTES = 16 << 20
+"""Of one log, that are read at a time."""
 _CONNECT_SECONDS = 10.0
 _LINE_SECONDS = WATCH_SECONDS + 30.0
 _NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
@@ -156,14 +158,34 @@ class Cluster:
         except _NotFound:
             return
 
-    async def logs(self, namespace: str, pod: str, *, lines: int, previous: bool = False) -> bytes:
-        """The last lines that a pod's container printed, or the one before it. Empty for what has printed nothing."""
-        query = {"tailLines": lines, "previous": str(previous).lower()}
+    async def logs(
+        self,
+        namespace: str,
+        pod: str,
+        *,
+        lines: int,
+        most: int,
+        container: str | None = None,
+        previous: bool = False,
+    ) -> bytes:
+        """The last lines that a pod's container printed, or the one before it. Empty for what has printed nothing.
+
+        Args:
+            most: bytes; the last ones of these lines.
+            container: must be named where the pod has several.
+        """
+        query = {"tailLines": lines, "limitBytes": LOG_BYTES, "previous": str(previous).lower()}
+        if container is not None:
+            query["container"] = container
         async with self._open(f"{_path('Pod', namespace, pod)}/log", query, seconds=ASK_SECONDS) as answer:
             if answer.status in (400, 404):  # it has not started, or is gone
                 return b""
             await _check(answer, self.name)
-            return await answer.read()
+            end, size = await _end(answer, most)
+        if size < LOG_BYTES or lines == 1:
+            return end
+        fewer = max(1, lines // 8)  # for of what is more, a cluster leaves out what is newest
+        return await self.logs(namespace, pod, lines=fewer, most=most, container=container, previous=previous)
 
     async def watch(self, kind: str, namespace: str, selector: Mapping[str, str]) -> AsyncIterator[Change]:
         """Changes from now on, without an end. What it misses it makes up for by a Change without a body.
@@ -293,6 +315,16 @@ def _selecting(selector: Mapping[str, str] | None) -> dict[str, str]:
 async def _check(answer: aiohttp.ClientResponse, cluster: str) -> None:
     if answer.status >= 400:
         raise _error(answer.status, _status(await answer.read()), cluster)
+
+
+async def _end(answer: aiohttp.ClientResponse, most: int) -> tuple[bytes, int]:
+    """Its last bytes, and how many there are in all."""
+    kept, size = bytearray(), 0
+    async for piece in answer.content.iter_any():
+        size += len(piece)
+        kept += piece
+        del kept[: max(0, len(kept) - most)]
+    return bytes(kept), size
 
 
 def _status(body: bytes | str | None) -> Mapping[str, Any]:

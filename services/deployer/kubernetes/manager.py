@@ -12,6 +12,7 @@ import secrets
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -151,8 +152,7 @@ class KubernetesManager:
         selector = {} if vanity_url is None else {ENTRY: str(entry_id(launch_id, vanity_url))}
         pods = await self._pods(launch_id, selector)
         pods.sort(key=lambda pod: (str(pod["metadata"].get("creationTimestamp", "")), pod["metadata"]["name"]))
-        lines = max(10, limit // 80)
-        said = [(pod["metadata"]["name"], await self._log(pod, lines)) for pod in pods[-MAX_LOGGED_PODS:]]
+        said = [(pod["metadata"]["name"], await self._log(pod, limit)) for pod in pods[-MAX_LOGGED_PODS:]]
         return printed.joined(said, limit)
 
     async def changes(self, launch_id: UUID) -> AsyncGenerator[None]:
@@ -233,12 +233,21 @@ class KubernetesManager:
                 events, _ = await self._cluster.list("Event", self._site.namespace, fields="type=Warning")
         return observe(launch_id, deployments, pods, sorted(events, key=_moment))
 
-    async def _log(self, pod: Manifest, lines: int) -> bytes:
-        """What its container printed, or the one before, when the new one has not printed anything."""
-        name = pod["metadata"]["name"]
-        text = await self._cluster.logs(self._site.namespace, name, lines=lines)
+    async def _log(self, pod: Manifest, limit: int) -> bytes:
+        """What its container printed last, or the one before, when the new one has not printed anything. What others
+        put into pods beside it is not asked."""
+        container = pod["metadata"]["labels"].get(COMPONENT)  # by which it is named, too
+        ask = partial(
+            self._cluster.logs,
+            self._site.namespace,
+            pod["metadata"]["name"],
+            lines=max(10, limit // 80),
+            most=limit,
+            container=container,
+        )
+        text = await ask()
         if not text and _was_restarted(pod):
-            text = await self._cluster.logs(self._site.namespace, name, lines=lines, previous=True)
+            text = await ask(previous=True)
         return text if not text or text.endswith(b"\n") else text + b"\n"
 
     def _check_alone(self, launch_id: UUID, live: Live) -> None:

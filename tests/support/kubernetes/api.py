@@ -148,11 +148,21 @@ class KubernetesDouble:
 
     async def _get(self, asked: Asked, user: str) -> Response:
         body = self._found(asked)
-        if asked.part == "log":
-            text = await self.controllers.log(body, previous=asked.query.get("previous") == "true")
-            lines = text.splitlines(keepends=True)[-int(asked.query.get("tailLines", "1000")) :]
-            return PlainTextResponse("".join(lines))
-        return JSONResponse(body)
+        return JSONResponse(body) if asked.part is None else await self._log(asked, body)
+
+    async def _log(self, asked: Asked, pod: Body) -> Response:
+        """Nothing of sidecars. What is more than the limit is left out at the end."""
+        names = [one["name"] for one in pod["spec"]["containers"]]
+        name = asked.query.get("container")
+        if name is None and len(names) > 1:
+            said = f"a container name must be specified for pod {asked.name}, choose one of: [{' '.join(names)}]"
+            raise Refusal(400, "BadRequest", said)
+        if name is not None and name not in names:
+            raise Refusal(400, "BadRequest", f"container {name} is not valid for pod {asked.name}")
+        text = await self.controllers.log(pod, previous=asked.query.get("previous") == "true")
+        lines = text.splitlines(keepends=True)[-int(asked.query.get("tailLines", "1000")) :]
+        printed = "".join(lines) if name in (None, names[0]) else ""
+        return PlainTextResponse(printed.encode()[: int(asked.query.get("limitBytes", "1000000000"))])
 
     async def _list(self, asked: Asked, user: str) -> Response:
         found = [one for one in self.store.find(asked.kind, asked.namespace, asked.labels) if _has(one, asked.fields)]

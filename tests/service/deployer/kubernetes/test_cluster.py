@@ -180,11 +180,26 @@ async def test_logs(double: KubernetesDouble, cluster: Cluster, sat: str) -> Non
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": sat}}
     double.store.put({**pod, "spec": {"containers": [{"name": "c", "image": "i"}]}})
     double.controllers.printed["p"] = "a\nb\nc\n"
-    assert await cluster.logs(sat, "p", lines=2) == b"b\nc\n"
-    assert await cluster.logs(sat, "gone", lines=2) == b""
+    assert await cluster.logs(sat, "p", lines=2, most=100) == b"b\nc\n"
+    assert await cluster.logs(sat, "p", lines=2, most=3) == b"\nc\n"
+    assert await cluster.logs(sat, "p", lines=2, most=0) == b""
+    assert await cluster.logs(sat, "gone", lines=2, most=100) == b""
     double.allowed = lambda user, verb, resource, namespace: False
     with pytest.raises(Refused, match="cannot get"):
-        await cluster.logs(sat, "p", lines=2)
+        await cluster.logs(sat, "p", lines=2, most=100)
+
+
+async def test_of_long_logs_the_newest_is_read(
+    double: KubernetesDouble, cluster: Cluster, sat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "LOG_BYTES", 5000)
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": sat}}
+    double.store.put({**pod, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+    double.controllers.printed["p"] = "".join(f"{number:099}\n" for number in range(1000))
+    said = await cluster.logs(sat, "p", lines=1000, most=1000)
+    assert said.decode().split() == [f"{number:099}" for number in range(990, 1000)]
+    double.controllers.printed["p"] = "x" * 6000
+    assert await cluster.logs(sat, "p", lines=1000, most=1000) == b"x" * 1000
 
 
 @pytest.mark.parametrize(

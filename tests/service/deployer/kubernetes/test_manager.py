@@ -271,3 +271,11 @@ async def test_logs_are_of_all_pods_or_of_one_entrys(double: KubernetesDouble, m
     assert (short.count("== "), len(short) < len(everything)) == (5, True)
     assert len(await manager.logs(LAUNCH, 4)) == 4
     assert await manager.logs(LAUNCH, 0) == b""
+
+
+async def test_sidecars_hide_no_log(double: KubernetesDouble, manager: KubernetesManager) -> None:
+    await ready(manager, version(1, replicas=1))
+    sidecar = {"name": "sidecar", "image": "proxy"}
+    for pod in double.bodies("Pod"):
+        double.edit("Pod", pod["metadata"]["name"], lambda body: body["spec"]["containers"].append(sidecar))
+    assert (await manager.logs(LAUNCH, 10_000)).decode().count("begins") == 3
