@@ -37,6 +37,8 @@ ASK_SECONDS = 30.0
 WATCH_SECONDS = 240
 PAGE = 500
 WATCH_ATTEMPTS = 5
+WATCH_PAUSE_SECONDS = 1.0
+"""From the beginning of one connection to that of the next one, at least."""
 LOG_BYTES = 16 << 20
 """Of one log, that are read at a time."""
 _CONNECT_SECONDS = 10.0
@@ -193,18 +195,20 @@ class Cluster:
         Raises:
             Unreachable: the cluster did not answer several times in a row.
         """
+        loop = asyncio.get_running_loop()
         version: str | None = None
         failures = 0
         while True:
+            begun = loop.time()
             try:
                 if version is None:
                     _, version = await self.list(kind, namespace, selector)
                     yield Change(None)
-                async for event in self._events(kind, namespace, selector, version):
+                async for what, body in self._events(kind, namespace, selector, version):
                     failures = 0
-                    version = event["object"]["metadata"].get("resourceVersion", version)
-                    if event["type"] != "BOOKMARK":
-                        yield Change({**event["object"], "kind": kind})
+                    version = body["metadata"].get("resourceVersion", version)
+                    if what != "BOOKMARK":
+                        yield Change({**body, "kind": kind})
             except Expired:
                 version = None
             except Unreachable:
@@ -212,11 +216,12 @@ class Cluster:
                 if failures >= WATCH_ATTEMPTS:
                     raise
                 await asyncio.sleep(min(10.0, 0.2 * 2.0**failures))
+            await asyncio.sleep(begun + WATCH_PAUSE_SECONDS - loop.time())
 
     async def _events(
         self, kind: str, namespace: str, selector: Mapping[str, str], version: str
-    ) -> AsyncIterator[Mapping[str, Any]]:
-        """Of one connection, until the cluster ends it."""
+    ) -> AsyncIterator[tuple[str, Manifest]]:
+        """What happened, and to what. Of one connection, until the cluster ends it."""
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -226,11 +231,21 @@ class Cluster:
         }
         async with self._open(_path(kind, namespace), query, seconds=None) as answer:
             await _check(answer, self.name)
-            while line := await answer.content.readline():
-                event: Mapping[str, Any] = json.loads(line)
-                if event["type"] == "ERROR":
-                    raise _error(int(event["object"].get("code", 500)), event["object"], self.name)
-                yield event
+            while (event := await self._event(answer)) is not None:
+                what, body = event
+                if what == "ERROR":
+                    raise _error(int(body.get("code", 500)), body, self.name)
+                yield what, body
+
+    async def _event(self, answer: aiohttp.ClientResponse) -> tuple[str, Manifest] | None:
+        """The next one; None at the end."""
+        try:
+            if not (line := await answer.content.readline()):
+                return None
+            said = json.loads(line)
+            return said["type"], said["object"]
+        except (ValueError, LookupError, TypeError) as error:  # a connection may end in the middle of a line
+            raise Unreachable(f"cluster '{self.name}' broke off what it told: {error}") from error
 
     async def _ask(
         self,

@@ -158,27 +158,25 @@ class KubernetesManager:
     async def changes(self, launch_id: UUID) -> AsyncGenerator[None]:
         """Something of the launch has changed, or may have. Hints, until the cluster does not answer any more."""
         changed = asyncio.Event()
-        failed: list[ClusterError] = []
 
         async def follow(kind: str) -> None:
             try:
                 async for _ in self._cluster.watch(kind, self._site.namespace, {LAUNCH: str(launch_id)}):
                     changed.set()
-            except ClusterError as error:
-                failed.append(error)
+            finally:
                 changed.set()
 
         tasks = [asyncio.create_task(follow(kind)) for kind in ("Pod", "Deployment")]
         try:
-            while not failed:
+            while not any(task.done() for task in tasks):
                 await changed.wait()
                 changed.clear()
                 yield
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        raise failed[0]
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        raise next(error for error in ended if isinstance(error, Exception))
 
     async def bring_up(
         self,

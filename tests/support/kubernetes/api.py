@@ -57,6 +57,10 @@ class KubernetesDouble:
         self._dropped = 0
         self.watches = 0
         """Connections that follow."""
+        self.begun = 0
+        """Connections that began to follow."""
+        self.broken_off: str | None = None
+        """All that every connection is told that begins to follow, before it ends."""
         self.add_namespace("default")
         routes = [Route("/{path:path}", self._answer, methods=["GET", "POST", "PATCH", "DELETE"])]
         self._app = Starlette(routes=routes)
@@ -180,6 +184,10 @@ class KubernetesDouble:
         return StreamingResponse(self._follow(asked, since), media_type="application/json")
 
     async def _follow(self, asked: Asked, since: int) -> AsyncIterator[str]:
+        self.begun += 1
+        if self.broken_off is not None:
+            yield self.broken_off
+            return
         self.watches += 1
         dropped = self._dropped
         loop = asyncio.get_running_loop()

@@ -164,6 +164,41 @@ async def test_who_was_away_too_long_looks_anew(
     assert names(seen)[2] == "two"
 
 
+async def test_what_is_cut_off_is_followed_anew(
+    double: KubernetesDouble, cluster: Cluster, sat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "WATCH_PAUSE_SECONDS", 0.0)
+    double.broken_off = '{"type": "MODIFIED", "obj'
+    seen: list[Change] = []
+    task = asyncio.create_task(follow(cluster, seen))
+    await eventually(lambda: double.begun >= 2)
+    await cluster.apply(settings("one"), sat)
+    double.broken_off = None
+    await eventually(lambda: len(seen) == 2)
+    assert names(seen) == [None, "one"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    monkeypatch.setattr(door, "WATCH_ATTEMPTS", 2)
+    double.broken_off = "[]\n"
+    with pytest.raises(Unreachable, match="cluster 'double' broke off what it told"):
+        await follow(cluster, [])
+
+
+@pytest.mark.parametrize("said", ["", '{"type": "ERROR", "object": {"kind": "Status", "code": 410}}\n'])
+async def test_connections_that_are_ended_at_once_follow_each_other_with_a_pause(
+    double: KubernetesDouble, cluster: Cluster, sat: str, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(door, "WATCH_PAUSE_SECONDS", 3600.0)
+    double.broken_off = said
+    task = asyncio.create_task(follow(cluster, []))
+    await eventually(lambda: double.begun)
+    for _ in range(50):
+        await cluster.get("ConfigMap", "one", sat)
+    assert double.begun == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_cluster_that_is_gone_ends_the_watch(
     double: KubernetesDouble, cluster: Cluster, sat: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

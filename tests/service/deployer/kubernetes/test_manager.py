@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from services.deployer.kubernetes import manager as manager_module
 from services.deployer.kubernetes.access import Access
-from services.deployer.kubernetes.cluster import Cluster, connect
+from services.deployer.kubernetes.cluster import Change, Cluster, connect
 from services.deployer.kubernetes.manager import KubernetesManager, NotReady
 from services.deployer.kubernetes.observed import Observation
 from services.deployer.kubernetes.problems import Unreachable
@@ -135,6 +136,26 @@ async def test_pods_that_are_killed_come_again(double: KubernetesDouble, manager
     await changes.aclose()
     await ready(manager, satellite)
     assert killed["metadata"]["uid"] not in {pod["metadata"]["uid"] for pod in double.bodies("Pod")}
+    await eventually(lambda: double.watches == 0)
+
+
+async def test_a_watch_that_fails_ends_all_of_it(
+    double: KubernetesDouble, manager: KubernetesManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ready(manager, version(1))
+    watch = Cluster.watch
+
+    async def faulty(self: Cluster, kind: str, namespace: str, selector: Mapping[str, str]) -> AsyncIterator[Change]:
+        async for change in watch(self, kind, namespace, selector):
+            yield change
+            if kind == "Pod":
+                raise KeyError("a fault")
+
+    monkeypatch.setattr(Cluster, "watch", faulty)
+    async with asyncio.timeout(60):
+        with pytest.raises(KeyError, match="a fault"):
+            async for _ in manager.changes(LAUNCH):
+                pass
     await eventually(lambda: double.watches == 0)
 
 
