@@ -1,7 +1,7 @@
 """Unpacks a source archive into a folder, trusting nothing that the archive says.
 
-Only folders, files and links that stay inside are taken; everything else is refused, with its name, before
-any later member is written. What is written cannot be changed by others and has no special permissions.
+Only folders, files and links that stay inside are taken; everything else is refused, with its name. Nothing is
+written behind a link. What is written cannot be changed by others and has no special permissions.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def unpack(
     def place(name: str) -> str | None:
         return None if name.removeprefix("./").partition("/")[0] in (linked or {}) else name
 
-    extract(archive, target, place=place, max_bytes=max_bytes, max_members=max_members)
     for name, path in (linked or {}).items():
         (target / name).symlink_to(path)
+    extract(archive, target, place=place, max_bytes=max_bytes, max_members=max_members)
     freeze(target)
 
 
@@ -59,28 +59,34 @@ def extract(
     *,
     place: Place,
     moved: Mapping[str, Path] | None = None,
-    max_bytes: int = MAX_BYTES,
-    max_members: int = MAX_MEMBERS,
+    max_bytes: int | None = MAX_BYTES,
+    max_members: int | None = MAX_MEMBERS,
 ) -> None:
-    """Unpack what has a place into the empty folder `target`.
+    """Unpack what has a place into the folder `target`, which holds nothing but links at its top.
 
     Args:
         moved: folders, by the absolute path that links in the archive have for them, with where they are here.
+        max_bytes, max_members: None where whoever made the archive is trusted not to fill the disk.
 
     Raises as `unpack`.
     """
-    left, count = max_bytes, 0
+    size, count = 0, 0
+    links: list[str] = []
     try:
         with tarfile.open(archive, "r:*") as members:
             for member in members:
                 count += 1
-                left -= max(member.size, 0)
-                if count > max_members:
+                size += max(member.size, 0)
+                if max_members is not None and count > max_members:
                     raise BadArchive(f"the source has more than {max_members} files")
-                if left < 0:
+                if max_bytes is not None and size > max_bytes:
                     raise BadArchive(f"the source is larger than {max_bytes} bytes when it is unpacked")
                 if (name := place(member.name)) is not None:
                     _write(members, member, name, target, moved or {})
+                    if member.issym():
+                        links.append(name)
+        for name in links:  # when all are there: what is in a link's way may become a link later
+            _check_way(target, name)
     except (tarfile.TarError, EOFError, OSError, UnicodeError) as error:
         raise BadArchive(f"the source archive cannot be unpacked: {error}") from error
 
@@ -138,7 +144,7 @@ def _check_parents(target: Path, parts: tuple[str, ...], name: str) -> None:
 
 
 def _checked_link(parts: tuple[str, ...], member: tarfile.TarInfo) -> str:
-    """Where the link leads, if that is inside."""
+    """Where the link leads, if that is inside by its text. That it does so in truth, `_check_way` sees."""
     if member.linkname.startswith("/"):
         raise BadArchive(f"the source has a link to outside of itself: {member.name!r}")
     depth = len(parts) - 1
@@ -147,3 +153,15 @@ def _checked_link(parts: tuple[str, ...], member: tarfile.TarInfo) -> str:
         if depth < 0:
             raise BadArchive(f"the source has a link to outside of itself: {member.name!r}")
     return member.linkname
+
+
+def _check_way(target: Path, name: str) -> None:
+    """Behind a link, `..` leads to the folder above of where that link leads, perhaps outside: none may be there."""
+    path = target / name
+    link = path.readlink().parts
+    last = max((index for index, part in enumerate(link) if part == ".."), default=0)
+    place = path.parent
+    for part in link[:last]:
+        place = place.parent if part == ".." else place / part
+        if place.is_symlink():
+            raise BadArchive(f"the source has a link to outside of itself: {name!r}")
