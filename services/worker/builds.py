@@ -146,7 +146,7 @@ class Builder:
             source.mkdir()
             await asyncio.to_thread(unpack, archive, source)
             stream.step("checking the repository")
-            for remark in repository.check(source, spec.language, spec.name):
+            for remark in await asyncio.to_thread(repository.check, source, spec.language, spec.name):
                 stream.say(f"note: {remark}\n")
             stream.step("resolving requirements")
             lock = await self._lock(spec, place, source, stream)

@@ -1,5 +1,5 @@
 """Files on a worker's disk that others had a hand in: removing folders that are read-only, reading what
-untrusted programs wrote, measuring."""
+untrusted programs or authors wrote, measuring."""
 
 from __future__ import annotations
 
@@ -40,6 +40,26 @@ def read_untrusted(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise Untrusted(f"{path.name} is larger than {limit} bytes")
     return content
+
+
+def read_within(folder: Path, name: str | Path, limit: int) -> bytes | None:
+    """A regular file in a folder that others filled and change no more, of at most `limit` bytes. Links are followed
+    as long as they stay inside. None when no such file is there.
+
+    Raises:
+        Untrusted: it is larger.
+    """
+    path = within(folder, name)
+    return None if path is None else read_untrusted(path, limit)
+
+
+def within(folder: Path, name: str | Path) -> Path | None:
+    """Where a regular file of a folder lies in truth; None when it is none, is missing, or lies outside."""
+    try:
+        path = (folder / name).resolve(strict=True)
+        return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # missing; a link to itself; a name that no file can have
+        return None
 
 
 def write_private(path: Path, content: str) -> None:

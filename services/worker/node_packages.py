@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from services.worker.files import Untrusted, read_untrusted
+from services.worker.files import Untrusted, read_untrusted, read_within
 from services.worker.indexes import Indexes
 from services.worker.python_packages import MAX_LOCK_BYTES, RequirementsFailed
 from services.worker.steps import Say, StepFailed, Steps, Workspace, give
@@ -37,13 +38,13 @@ class NodePackages:
         Raises RequirementsFailed.
         """
         for name in LOCKS:
-            if (source / name).is_file():
+            if (lock := await _read(source, name)) is not None:
                 say(f"{name} of the repository is used\n")
-                return (source / name).read_bytes()
-        if not (source / MANIFEST).is_file():
+                return lock
+        project = await _lay_out(place, source)
+        if not (project / MANIFEST).exists():
             say(f"there is no {MANIFEST}: the algorithm gets Node.js alone\n")
             return None
-        _lay_out(place, source)
         arguments = ["install", "--package-lock-only", "--ignore-scripts", "--omit-lockfile-registry-resolved"]
         try:
             await self._run(place, arguments, say)
@@ -58,7 +59,7 @@ class NodePackages:
 
         Raises RequirementsFailed.
         """
-        (_lay_out(place, source) / LOCKS[0]).write_bytes(lock)
+        (await _lay_out(place, source) / LOCKS[0]).write_bytes(lock)
         try:
             await self._run(place, ["ci", "--omit=dev"], say)
         except StepFailed as error:
@@ -90,14 +91,23 @@ class NodePackages:
         )
 
 
-def _lay_out(place: Workspace, source: Path) -> Path:
-    """The parts of the repository that npm looks at, in a folder that its programs can only read."""
+async def _lay_out(place: Workspace, source: Path) -> Path:
+    """The parts of the repository that npm looks at, in a folder that its programs can only read. Raises
+    RequirementsFailed."""
     project = place.folder / _PROJECT
     project.mkdir(exist_ok=True)
     for name in (MANIFEST, _PROJECT_CONFIGURATION):
-        if (source / name).is_file():
-            (project / name).write_bytes((source / name).read_bytes())
+        if (content := await _read(source, name)) is not None:
+            (project / name).write_bytes(content)
     return project
+
+
+async def _read(source: Path, name: str) -> bytes | None:
+    """A file of the repository, None without one. Raises RequirementsFailed."""
+    try:
+        return await asyncio.to_thread(read_within, source, name, MAX_LOCK_BYTES)
+    except Untrusted as error:
+        raise RequirementsFailed(f"the dependencies could not be read: {error}") from error
 
 
 def _reason(output: str) -> str:

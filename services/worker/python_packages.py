@@ -5,11 +5,12 @@ Both are done by uv, in the sandbox: source distributions run code of their own.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.worker.files import Untrusted, read_untrusted
+from services.worker.files import Untrusted, read_untrusted, read_within, within
 from services.worker.indexes import Indexes
 from services.worker.steps import Say, StepFailed, Steps, Workspace
 from services.worker.toolchain import Toolchain
@@ -44,7 +45,7 @@ class PythonPackages:
 
         Raises RequirementsFailed.
         """
-        if not (source / REQUIREMENTS).is_file():
+        if within(source, REQUIREMENTS) is None:
             say(f"there is no {REQUIREMENTS}: the algorithm gets the standard library only\n")
             return b""
         output = str(self._steps.inside(place) / "lock.txt")
@@ -79,11 +80,13 @@ class PythonPackages:
             await self._run(place, command, source, say)
             if lock.strip():
                 requirements = place.folder / "lock.txt"
-                options = "".join(f"{line}\n" for line in index_options(source))
+                options = "".join(f"{line}\n" for line in await asyncio.to_thread(index_options, source))
                 requirements.write_bytes(options.encode() + lock)
                 command = [self._uv, "pip", "sync", "--python", str(target / "bin" / "python"), "--require-hashes"]
                 command += ["--compile-bytecode", *self._build, str(requirements)]
                 await self._run(place, command, source, say)
+        except Untrusted as error:
+            raise RequirementsFailed(f"the requirements could not be read: {error}") from error
         except StepFailed as error:
             cause = _cause(error.output).replace(f"{source}/", "")
             raise RequirementsFailed(f"the requirements could not be installed: {cause}") from error
@@ -116,13 +119,12 @@ def normalised(lock: bytes) -> bytes:
 
 
 def index_options(source: Path) -> list[str]:
-    """Lines of the requirements that say where packages are, from nested files as well."""
+    """Lines of the requirements that say where packages are, from nested files as well. Raises Untrusted. Blocks."""
     found: list[str] = []
     files = [source / REQUIREMENTS]
     for file in files:
-        if len(files) > _MAX_NESTED or not file.resolve().is_relative_to(source.resolve()) or not file.is_file():
-            continue
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        content = None if len(files) > _MAX_NESTED else read_within(source, file, MAX_LOCK_BYTES)
+        for line in (content or b"").decode(errors="replace").splitlines():
             if option := _OPTION.fullmatch(line):
                 found.append(line.strip())
                 local = file.parent / option["value"]

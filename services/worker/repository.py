@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from libs.common.contracts.catalog import Language
+from services.worker.files import Untrusted, read_within, within
 
 CONFIGURATION = "algorithmia.conf"
 PIPE = Path("bin") / "pipe"
+_MAX_CONFIGURATION_BYTES = 1 << 20
 _SUFFIX = {Language.PYTHON: ".py", Language.JAVASCRIPT: ".js"}
 
 
@@ -19,28 +21,31 @@ class NotAnAlgorithm(ValueError):
 
 
 def check(source: Path, language: Language, name: str) -> Sequence[str]:
-    """Remarks that the author should read. Raises NotAnAlgorithm."""
+    """Remarks that the author should read. Raises NotAnAlgorithm. Blocks."""
     remarks = _check_configuration(source, name)
     if language is Language.PIPE:
-        program = source / PIPE
-        if not program.is_file():
+        program = within(source, PIPE)
+        if program is None:
             raise NotAnAlgorithm(f"{PIPE} is missing: the program that speaks the pipe protocol")
         if not os.access(program, os.X_OK):
             raise NotAnAlgorithm(f"{PIPE} is not executable; commit it with `git update-index --chmod=+x {PIPE}`")
         return remarks
     entry = Path("src") / f"{name}{_SUFFIX[language]}"
-    if not (source / entry).is_file():
+    if within(source, entry) is None:
         raise NotAnAlgorithm(f"{entry} is missing{_lookalike(source, entry)}")
     return remarks
 
 
 def _check_configuration(source: Path, name: str) -> list[str]:
-    file = source / CONFIGURATION
-    if not file.is_file():
+    try:
+        content = read_within(source, CONFIGURATION, _MAX_CONFIGURATION_BYTES)
+    except Untrusted as error:
+        raise NotAnAlgorithm(str(error)) from error
+    if content is None:
         return [f"{CONFIGURATION} is missing; that is allowed here, but other tools need it"]
     try:
-        configuration = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
+        configuration = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise NotAnAlgorithm(f"{CONFIGURATION} is not JSON: {error}") from error
     if not isinstance(configuration, dict):
         raise NotAnAlgorithm(f"{CONFIGURATION} must hold a JSON object")

@@ -76,7 +76,13 @@ class RegistryDouble:
     """Questions about blobs while the registry was away."""
     registry_is_up: bool = True
 
-    def source(self, files: Mapping[str, str | bytes], *, programs: tuple[str, ...] = ()) -> str:
+    def source(
+        self,
+        files: Mapping[str, str | bytes],
+        *,
+        programs: tuple[str, ...] = (),
+        links: Mapping[str, str] | None = None,
+    ) -> str:
         """A blob with a source archive; returns its digest."""
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as archive:
@@ -86,6 +92,10 @@ class RegistryDouble:
                 member.size = len(data)
                 member.mode = 0o755 if name in programs else 0o644
                 archive.addfile(member, io.BytesIO(data))
+            for name, target in (links or {}).items():
+                member = tarfile.TarInfo(name)
+                member.type, member.linkname = tarfile.SYMTYPE, target
+                archive.addfile(member)
         return self.put(content.getvalue())
 
     def put(self, content: bytes) -> str:
@@ -100,6 +110,7 @@ class RegistryDouble:
         name: str,
         language: Language = Language.PYTHON,
         programs: tuple[str, ...] = (),
+        links: Mapping[str, str] | None = None,
         **members: Any,
     ) -> Build:
         """A build that waits to be claimed."""
@@ -111,7 +122,7 @@ class RegistryDouble:
                 "name": name,
                 "commit": COMMIT,
                 "language": language,
-                "source": self.source(files, programs=programs),
+                "source": self.source(files, programs=programs, links=links),
                 "lease_token": uuid4().hex,
                 "lease_seconds": 4.0,
                 **members,

@@ -298,6 +298,10 @@ async def test_an_archive_that_reaches_outside_is_refused(tmp_path: Path) -> Non
     async with Platform() as platform, platform.worker(tmp_path / "data"):
         build = await platform.build({**HELLO, "../../evil": "x"}, name="hello")
         assert build.reason == "the source has a file outside of itself: '../../evil'"
+        up = "../" * 20
+        links = {f"{'a/' * 20}top": up, ".npmrc": f"{'a/' * 20}top/{up}etc/hostname"}
+        build = await platform.build(HELLO, name="hello", links=links)
+        assert build.reason == "the source has a link to outside of itself: '.npmrc'"
 
 
 async def test_damaged_source_is_found_by_its_digest(tmp_path: Path) -> None:

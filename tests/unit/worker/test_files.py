@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.worker.files import Untrusted, disk_usage, read_untrusted, remove, tail, write_private
+from services.worker.files import Untrusted, disk_usage, read_untrusted, read_within, remove, tail, write_private
 from services.worker.folders import Folders
 
 
@@ -24,6 +24,26 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path) -> None:
     for name in ("link", "fifo", "folder", "missing"):
         with pytest.raises(Untrusted):
             read_untrusted(tmp_path / name, 10)
+
+
+def test_links_are_followed_inside_only(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "file").write_bytes(b"12345")
+    (tmp_path / "secret").write_bytes(b"secret")
+    (folder / "link").symlink_to("below/file")
+    assert read_within(folder, "link", 5) == b"12345"
+    assert read_within(folder, Path("below", "..", "link"), 5) == b"12345"
+    with pytest.raises(Untrusted, match="larger than 4 bytes"):
+        read_within(folder, "link", 4)
+    os.mkfifo(folder / "fifo")
+    (folder / "out").symlink_to("../secret")
+    (folder / "up").symlink_to("..")
+    (folder / "round").symlink_to("round")
+    for name in ("fifo", "out", "up/secret", "../secret", "round", "below", "missing", "no\0name"):
+        assert read_within(folder, name, 10) is None
+    (tmp_path / "alias").symlink_to("folder")
+    assert read_within(tmp_path / "alias", "link", 5) == b"12345"
 
 
 def test_a_tail_never_follows_links(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.worker.python_packages import index_options, normalised, resolve_reason
+from services.worker.files import Untrusted
+from services.worker.python_packages import MAX_LOCK_BYTES, index_options, normalised, resolve_reason
 
 
 def test_a_lock_has_no_comments_and_no_addresses_of_indexes() -> None:
@@ -42,6 +43,13 @@ def test_options_of_files_outside_are_not_taken(tmp_path: Path) -> None:
     (source / "requirements.txt").write_text("-r ../secret.txt\n-r link.txt\n")
     (source / "link.txt").symlink_to("../secret.txt")
     assert index_options(source) == []
+
+
+def test_requirements_without_end_are_refused(tmp_path: Path) -> None:
+    with (tmp_path / "requirements.txt").open("wb") as file:
+        file.truncate(MAX_LOCK_BYTES + 1)
+    with pytest.raises(Untrusted, match=r"requirements\.txt is larger than"):
+        index_options(tmp_path)
 
 
 def test_without_requirements_there_are_no_options(tmp_path: Path) -> None:

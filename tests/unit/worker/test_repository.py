@@ -43,6 +43,8 @@ def test_remarks_are_no_errors(tmp_path: Path) -> None:
         (Language.PIPE, {"bin/pipe": ""}, "bin/pipe is not executable"),
         (Language.PYTHON, {"src/hello.py": "", "algorithmia.conf": "{"}, "algorithmia.conf is not JSON"),
         (Language.PYTHON, {"src/hello.py": "", "algorithmia.conf": "[]"}, "must hold a JSON object"),
+        (Language.PYTHON, {"src/hello.py": "", "algorithmia.conf": "[" * 100_000}, "algorithmia.conf is not JSON"),
+        (Language.PYTHON, {"src/hello.py": "", "algorithmia.conf": " " * (2 << 20)}, "larger than 1048576 bytes"),
     ],
 )
 def test_what_is_missing_is_named(language: Language, files: dict[str, str], reason: str, tmp_path: Path) -> None:
@@ -56,3 +58,15 @@ def test_several_other_files_are_not_guessed_about(tmp_path: Path) -> None:
     with pytest.raises(NotAnAlgorithm) as refused:
         check(source, Language.PYTHON, "hello")
     assert str(refused.value) == "src/hello.py is missing"
+
+
+def test_files_elsewhere_are_none_of_the_repository(tmp_path: Path) -> None:
+    repository(tmp_path, {"elsewhere/algorithmia.conf": "a secret", "elsewhere/hello.py": "", "source/src/x.txt": ""})
+    source = tmp_path / "source"
+    (source / "algorithmia.conf").symlink_to("../elsewhere/algorithmia.conf")
+    (source / "src" / "hello.py").symlink_to("../../elsewhere/hello.py")
+    with pytest.raises(NotAnAlgorithm, match=r"src/hello\.py is missing"):
+        check(source, Language.PYTHON, "hello")
+    (source / "src" / "hello.py").unlink()
+    (source / "src" / "hello.py").symlink_to("x.txt")
+    assert "algorithmia.conf is missing" in check(source, Language.PYTHON, "hello")[0]
