@@ -59,14 +59,14 @@ def extract(
     *,
     place: Place,
     moved: Mapping[str, Path] | None = None,
-    max_bytes: int | None = MAX_BYTES,
-    max_members: int | None = MAX_MEMBERS,
+    max_bytes: int | None = None,
+    max_members: int | None = None,
 ) -> None:
     """Unpack what has a place into the folder `target`, which holds nothing but links at its top.
 
     Args:
         moved: folders, by the absolute path that links in the archive have for them, with where they are here.
-        max_bytes, max_members: None where whoever made the archive is trusted not to fill the disk.
+        max_bytes, max_members: None where whoever made the archive has as much room as they want.
 
     Raises as `unpack`.
     """

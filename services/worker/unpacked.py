@@ -121,12 +121,14 @@ class UnpackedImages:
 
 
 async def _make_tree(layout: Layout, layer: Descriptor, moved: Mapping[str, Path], target: Path) -> None:
-    await asyncio.to_thread(_unpack, layout, layer, ALGORITHM, target, moved=moved)
+    most = partial(_unpack, moved=moved, max_bytes=trees.MAX_BYTES, max_members=trees.MAX_MEMBERS)
+    await asyncio.to_thread(most, layout, layer, ALGORITHM, target)
     await asyncio.to_thread(trees.freeze, target)
 
 
 async def _make_environment(layout: Layout, layer: Descriptor, python: Interpreter | None, target: Path) -> None:
-    """As `images.py` makes a virtual environment anew for the image's Python, it is made anew for this machine's."""
+    """As `images.py` makes a virtual environment anew for the image's Python, it is made anew for this machine's.
+    It may be of any size, as those that workers install."""
     await asyncio.to_thread(_unpack, layout, layer, ENVIRONMENT, target, left_out=_of_python if python else None)
     if python is not None:
         programs = target / "bin"
@@ -147,6 +149,8 @@ def _unpack(
     *,
     moved: Mapping[str, Path] | None = None,
     left_out: Callable[[str], bool] | None = None,
+    max_bytes: int | None = None,
+    max_members: int | None = None,
 ) -> None:
     """What a layer has in a folder. Raises BadArchive, DigestMismatch, LayoutMissing."""
     inside = f"{str(folder).lstrip('/')}/"
@@ -156,7 +160,9 @@ def _unpack(
             return None
         return name.removeprefix(inside)
 
-    trees.extract(layout.verify_blob(layer), target, place=place, moved=moved)
+    trees.extract(
+        layout.verify_blob(layer), target, place=place, moved=moved, max_bytes=max_bytes, max_members=max_members
+    )
 
 
 def _of_python(name: str) -> bool:

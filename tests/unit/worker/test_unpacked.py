@@ -12,7 +12,7 @@ from libs.common.oci.documents import Platform
 from libs.common.oci.images import Image, Stacked, Start, compose, scratch
 from libs.common.oci.layers import Entry, write_layer
 from libs.common.oci.layout import Layout
-from services.worker import unpacked
+from services.worker import trees, unpacked
 from services.worker.environments import LanguageMissing
 from services.worker.folders import Folders
 from services.worker.toolchain import Interpreter
@@ -121,6 +121,27 @@ async def test_what_needs_another_machine_says_so(
     none["environment"] = none["environment"][2:3]
     with pytest.raises(BadArchive, match="has no Python"):
         await unpacked.source(layout, image_of(layout, tmp_path / "none", none), Language.PYTHON, PYTHON)
+
+
+async def test_sources_have_a_limit_and_environments_none(
+    layout: Layout, folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "MAX_MEMBERS", 7)
+    layers = entries()
+    environment = [Entry(HOME / "environment" / "lib" / f"{number}.py", source=b"") for number in range(20)]
+    layers["environment"] = [*layers["environment"], *environment]
+    images = UnpackedImages(folders, layout, {ARTIFACT.digest: Source(image_of(layout, tmp_path, layers), PYTHON)})
+    prepared = await images.prepare(ARTIFACT, Language.PYTHON, "joe", user="r", say=lambda _: None)
+    assert prepared.environment is not None
+    assert (prepared.environment / "lib" / "19.py").is_file()
+
+    (tmp_path / "large").mkdir()
+    source = [Entry(HOME / "algorithm" / f"{number}.py", source=b"") for number in range(20)]
+    layers["algorithm"] = [*layers["algorithm"], *source]
+    large = image_of(layout, tmp_path / "large", layers)
+    images = UnpackedImages(folders, layout, {ARTIFACT.digest: Source(large, PYTHON)})
+    with pytest.raises(BadArchive, match="more than 7 files"):
+        await images.prepare(ARTIFACT, Language.PYTHON, "joe", user="r", say=lambda _: None)
 
 
 @pytest.mark.parametrize(
