@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
-from constellation import data_dir, server
+from constellation import server
 from constellation.bundle.content import Content
 from constellation.bundle.folder import BundleFolder
 from constellation.bundle.problems import BundleProblem
@@ -180,7 +181,7 @@ def _gateway_settings(bundle: BundleFolder, plan: SatellitePlan, host: str, port
     return GatewaySettings(
         satellite_plan=copy,
         satellite_replicas=None,
-        call_token_secret=SecretStr(data_dir.secret_file(folder / "call-token-secret")),
+        call_token_secret=SecretStr(secrets.token_urlsafe(32)),  # no call outlives this process
         data_dir=folder,
         host=host,
         port=port,

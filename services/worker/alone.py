@@ -59,7 +59,8 @@ async def node(
     gateways: Callable[[], Sequence[str]],
     changed: Callable[[], None],
 ) -> AsyncIterator[Replicas]:
-    """Replicas of what is packed, for as long as the context is open. All of it has been unpacked before it is.
+    """Replicas of what is packed, for as long as the context is open. All of it has been unpacked before it is, and
+    nothing is used that an earlier one unpacked: its folder may have been elsewhere since.
 
     Args:
         gateways: where algorithms that call others find one.
@@ -71,6 +72,7 @@ async def node(
     """
     folders = await asyncio.to_thread(Folders, settings.data_dir)
     with folders.locked():
+        await asyncio.to_thread(folders.discard_made)
         tools = await toolchain.find(settings)
         sources = {one.spec.artifact.digest: await _source(layout, one, tools.python) for one in packed}
         pythons = [one.python for one in sources.values() if one.python is not None]
@@ -112,6 +114,7 @@ async def node(
                 yield replicas
             finally:
                 await replicas.stop_all(drain_seconds=settings.drain_seconds)
+                await asyncio.to_thread(folders.discard_made)
 
 
 async def _source(layout: Layout, one: Packed, default: toolchain.Interpreter) -> unpacked.Source:
@@ -129,4 +132,3 @@ async def _unpack(images: UnpackedImages, packed: Sequence[Packed]) -> None:
             await images.prepare(spec.artifact, spec.language, spec.owner, user="node", say=lambda _: None)
         except BadArchive as error:
             raise CannotRun(f"{spec.owner}/{spec.name} cannot run here: {error}") from error
-    await images.forget_others()

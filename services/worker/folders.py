@@ -107,6 +107,11 @@ class Folders:
             temporary.rename(target)
         return target
 
+    def discard_made(self) -> None:
+        """Remove all that was made here to be run, for who cannot tell whether it still is what was made."""
+        for path in (self.trees, self.environments, *self.root.glob("runner-*"), *self.root.glob(".runner-*")):
+            remove(path)
+
     def _leave_run(self) -> None:
         """A run folder outside of the data folder goes when nothing runs in it."""
         if not self.run.is_relative_to(self.root):

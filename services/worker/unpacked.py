@@ -23,7 +23,6 @@ from libs.common.oci.layout import Layout
 from services.worker import toolchain, trees
 from services.worker.cache import Cache
 from services.worker.environments import LanguageMissing, Prepared
-from services.worker.files import remove
 from services.worker.folders import Folders
 from services.worker.images import ALGORITHM, ENVIRONMENT, layers_of, minor
 from services.worker.steps import Say
@@ -65,7 +64,7 @@ async def source(layout: Layout, image: Image, language: Language, default: Inte
 
 
 class UnpackedImages:
-    """Gives what replicas run, by artifact. Everything is unpacked once, and stays for the next start."""
+    """Gives what replicas run, by artifact. Everything is unpacked once."""
 
     def __init__(self, folders: Folders, layout: Layout, sources: Mapping[str, Source]) -> None:
         """
@@ -111,13 +110,6 @@ class UnpackedImages:
         self._trees.keep(prepared.tree.name, user)
         if prepared.environment is not None:
             self._environments.keep(prepared.environment.name, user)
-
-    async def forget_others(self) -> None:
-        """Remove what nothing uses: other versions."""
-        for cache in (self._trees, self._environments):
-            for entry in cache.entries():
-                if not cache.in_use(entry):
-                    await asyncio.to_thread(remove, cache.withdraw(entry))
 
 
 async def _make_tree(layout: Layout, layer: Descriptor, moved: Mapping[str, Path], target: Path) -> None:

@@ -231,11 +231,46 @@ def _kill(pid: int) -> None:
 
 
 def _answers(satellite: Satellite) -> bool:
+    return bool(_result(satellite) == [4, "a secret"])
+
+
+def _result(satellite: Satellite) -> Any:
+    """Twice two, or what is said instead; None while nobody says anything."""
     try:
         answer = satellite.http.post("/v1/algo/edge/twice", json=2)
     except httpx.ConnectError:
-        return False
-    return answer.status_code == 200 and bool(answer.json().get("result") == [4, "a secret"])
+        return None
+    return answer.json().get("result") if answer.status_code == 200 else None
+
+
+async def test_nothing_is_run_that_an_earlier_one_unpacked(bundle: tuple[BundleFolder, tuple[str, str]]) -> None:
+    await asyncio.to_thread(_is_unpacked_anew, *bundle)
+
+
+def _is_unpacked_anew(folder: BundleFolder, ids: tuple[str, str]) -> None:
+    node = folder.data / "worker"
+    try:
+        with running(folder, ids) as first:
+            first.until(lambda: _answers(first), "answer")
+            first.process.kill()
+            first.process.wait(SECONDS)
+        programs, runners = list(node.glob("trees/*/bin/pipe")), list(node.glob("runner-*/*"))
+        assert len(programs) == 2
+        for program in programs:
+            program.chmod(0o755)
+            program.write_text(TWICE.replace("* 2", "* 666"))
+        for file in runners:
+            file.chmod(0o644)
+            file.write_bytes(file.read_bytes() + b"\n\n")
+        with running(folder, ids) as second:
+            assert second.until(lambda: _result(second), "answer") == [4, "a secret"]
+            for file in runners:
+                assert file.read_bytes() == (Path(runner.__file__).parent / file.name).read_bytes()
+        assert not [*node.glob("trees/*"), *node.glob("environments/*"), *node.glob("runner-*")]
+        assert not (folder.data / "gateway" / "call-token-secret").exists(), "each run has its own"
+    finally:
+        for pid in processes_in(folder.data):
+            _kill(pid)
 
 
 async def test_what_a_killed_one_left_is_ended_by_the_next(bundle: tuple[BundleFolder, tuple[str, str]]) -> None:

@@ -89,14 +89,6 @@ async def test_source_and_environment_are_made_for_this_machine_once(
     again = await images.prepare(ARTIFACT, Language.PYTHON, "joe", user="s", say=said.append)
     assert again == prepared
     assert said == ["unpacking the environment\n"]
-    other = UnpackedImages(folders, layout, {ARTIFACT.digest: Source(image, PYTHON)})
-    other.keep(prepared, "r")
-    await other.forget_others()
-    assert prepared.tree.is_dir()
-    other.release(prepared, "r")
-    await other.forget_others()
-    assert not prepared.tree.exists()
-    assert not environment.exists()
 
 
 async def test_what_needs_another_machine_says_so(
