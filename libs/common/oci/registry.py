@@ -31,7 +31,7 @@ from libs.common.oci.documents import (
     digest_of,
 )
 from libs.common.oci.images import Image, is_index
-from libs.common.oci.problems import RegistryProblem, RegistryRefused, RegistryUnreachable, refusal
+from libs.common.oci.problems import RegistryProblem, RegistryRefused, RegistryUnreachable, Unauthorized, refusal
 from libs.common.oci.references import DIGEST, ImageReference
 
 log = logs.get(__name__)
@@ -177,6 +177,9 @@ class Registry:
         what = f"{self.name}/{repository}"
         answer = await self._sent(method, url, wanted, headers, content, what)
         try:
+            if answer.status_code == 401 and not self._is_own(answer.url):
+                where = f"{what}: {answer.url.netloc.decode()}, where the registry keeps it, answered 401"
+                raise Unauthorized(f"{where}; only the registry itself is told who asks", 401)
             if answer.status_code == 401:
                 await answer.aread()
                 await answer.aclose()
@@ -227,6 +230,11 @@ class Registry:
         log.info("registry_connection_broke", registry=self.name, what=what, reason=_words(error))
         await asyncio.sleep(seconds)
 
+    def _is_own(self, url: str | httpx.URL) -> bool:
+        """Of the registry itself, not of where it keeps blobs."""
+        one, own = httpx.URL(url), httpx.URL(self.base)
+        return (one.scheme, one.host, one.port) == (own.scheme, own.host, own.port)
+
     def _url(self, repository: str, *parts: str) -> str:
         return "/".join((self.base, "v2", repository, *parts))
 
@@ -242,7 +250,7 @@ class Registry:
         fields = dict(headers or {})
         body = content() if callable(content) else content
         known = self._authentication.header(wanted)
-        if known is not None and _origin(url) == _origin(self.base):
+        if known is not None and self._is_own(url):
             fields["Authorization"] = known
         request = self._http.build_request(method, url, headers=fields, content=body)
         try:
@@ -293,11 +301,6 @@ def _start(answer: httpx.Response) -> int:
     """Where in the blob an answer begins."""
     found = _FROM.match(answer.headers.get("content-range", "")) if answer.status_code == 206 else None
     return int(found[1]) if found else 0
-
-
-def _origin(url: str) -> tuple[str, str]:
-    place = urlsplit(url)
-    return place.scheme, place.netloc
 
 
 def _words(error: Exception) -> str:

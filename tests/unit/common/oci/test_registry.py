@@ -38,6 +38,7 @@ class Double(httpx.AsyncBaseTransport):
         self.least = ""
         self.redirect = False
         self.challenge = ""
+        self.store_challenge = ""
         self.authorizations: list[tuple[str, str | None]] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -50,6 +51,8 @@ class Double(httpx.AsyncBaseTransport):
             return httpx.Response(503, json={"errors": [{"code": "TOOMANYREQUESTS", "message": "later"}]})
         if self.challenge and "authorization" not in request.headers and host == HOST:
             return httpx.Response(401, headers={"www-authenticate": self.challenge})
+        if self.store_challenge and host == STORE:
+            return httpx.Response(401, headers={"www-authenticate": self.store_challenge})
         if path == "/v2/up/1":
             return self._go_on(request, body)
         if request.method == "POST":
@@ -75,7 +78,8 @@ class Double(httpx.AsyncBaseTransport):
         if request.method == "PUT":
             self.blobs[parse_qs(urlsplit(str(request.url)).query)["digest"][0]] = self.upload + body
             return httpx.Response(201)
-        headers = {"location": f"https://{HOST}/v2/up/1?state=b", "range": f"0-{max(0, len(self.upload) - 1)}"}
+        host = STORE if self.redirect else HOST
+        headers = {"location": f"https://{host}/v2/up/1?state=b", "range": f"0-{max(0, len(self.upload) - 1)}"}
         return httpx.Response(204 if request.method == "GET" else 202, headers=headers)
 
 
@@ -134,6 +138,32 @@ async def test_only_the_registry_learns_who_asks(registry: Registry, double: Dou
         (HOST, True),
         (STORE, False),
     ]
+
+
+@pytest.mark.parametrize("challenge", ['Bearer realm="https://evil.example/token",service="x"', 'Basic realm="x"'])
+async def test_only_the_registry_may_ask_who_asks(
+    registry: Registry, double: Double, tmp_path: Path, challenge: str
+) -> None:
+    descriptor, file = a_blob(tmp_path, 2 * PIECE)
+    double.blobs[descriptor.digest] = file.read_bytes()
+    double.redirect, double.store_challenge = True, challenge
+    with pytest.raises(Unauthorized, match=f"^{HOST}/a: {STORE}, where the registry keeps it, answered 401"):
+        await registry.pull_blob("a", descriptor, tmp_path / "pulled")
+    double.blobs.clear()
+    with pytest.raises(Unauthorized, match=f"^{HOST}/a: {STORE}, where the registry keeps it, answered 401"):
+        await push_blob(registry, "a", descriptor, file, chunk=PIECE)
+    assert {host for host, _ in double.authorizations} == {HOST, STORE}
+    assert {shown for _, shown in double.authorizations} == {None}
+
+
+async def test_a_registry_may_be_named_with_the_usual_port() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        status = 200 if "authorization" in request.headers else 401
+        return httpx.Response(status, headers={"www-authenticate": 'Basic realm="x"'})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        registry = Registry(http, references.parse("registry.example:443/a"), credentials=Credentials("joe", "s"))
+        assert await registry.has_blob("a", "sha256:a")
 
 
 @pytest.mark.parametrize(
