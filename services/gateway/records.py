@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from libs.common import logs
 from libs.common.bus import Bus
 from libs.common.contracts.events import CALLS_TOPIC, CallRecord, CallsRecorded
+from libs.common.text import storable
 from services.gateway.calls import Record
 from services.gateway.tally import Gauges
 
@@ -28,6 +29,8 @@ PAUSE_SECONDS = 0.02
 """Between messages."""
 _MOST_TEXT = 2000
 """Characters of an error message that are kept."""
+_MOST_KIND = 200
+"""The same of an error's type, which algorithms choose as well."""
 
 
 class Records:
@@ -123,13 +126,12 @@ def _record(record: Record) -> CallRecord:
         reference=reference,
         duration_seconds=seconds,
         status=status,
-        error_type=kind,
-        error=_storable(message),
-        input_head=_storable(input_head),
+        error_type=_storable(kind, _MOST_KIND),
+        error=_storable(message, _MOST_TEXT),
+        input_head=_storable(input_head, _MOST_TEXT),
         parent=parent,
     )
 
 
-def _storable(text: str | None) -> str | None:
-    """The text as a database takes it: of bounded length, without NUL."""
-    return text[:_MOST_TEXT].replace("\0", "\ufffd") if text is not None else None
+def _storable(text: str | None, limit: int) -> str | None:
+    return storable(text, limit) if text is not None else None

@@ -15,10 +15,13 @@ from libs.common.contracts.events import CallRecord
 from libs.common.contracts.launches import EntryStatus, LaunchOrder
 from libs.common.contracts.replicas import Route
 from libs.common.contracts.satellites import EntryUsage, SatelliteReport
+from libs.common.text import storable
 
 MOST_RECORDS = 500
 MOST_BYTES = 1 << 20
 """Of the records of one report."""
+_MOST_REASON = 500
+"""Characters of why replicas are missing, which may be an algorithm's words."""
 _HOUR = 3600
 
 
@@ -158,7 +161,7 @@ def statuses(
         reason = None
         if ready < entry.replicas:
             said = reasons.get(entry.vanity_url) or (route.failure if route is not None else None)
-            reason = said or f"{ready} of {entry.replicas} replicas were found"
+            reason = storable(said, _MOST_REASON) if said else f"{ready} of {entry.replicas} replicas were found"
         found.append(
             EntryStatus(
                 vanity_url=entry.vanity_url,

@@ -64,7 +64,11 @@ class Sender:
             if len(chosen) > 1:
                 self._most = 1  # to find out which one it is
                 return True
-            log.error("report_refused", reason=logs.redact(str(error)), sequence=chosen[0].sequence)  # noqa: TRY400 - the reason is all there is
+            reason, sequence = logs.redact(str(error)), chosen[0].sequence
+            if await asyncio.to_thread(self._spool.give_up_records, chosen[0]):
+                log.warning("report_refused_with_records", reason=reason, sequence=sequence)
+                return True
+            log.error("report_refused", reason=reason, sequence=sequence)  # noqa: TRY400 - the reason is all there is
             await asyncio.to_thread(self._spool.remove, chosen[0].run, chosen[0].sequence)
             return True
         if taken.run != chosen[0].run or taken.sequence < chosen[-1].sequence:

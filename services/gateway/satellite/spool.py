@@ -3,12 +3,11 @@
 A file each, for its owner alone; written whole or not at all, and removed when taken. A process that is killed loses
 at most what it counted since its last second: the open report is kept as well, and the next run finds it. Past the
 limit the oldest reports give up their records, which is counted in them, and only when none has any left, the oldest
-itself. What was called is known for longer than by whom.
+itself. What was called is known for longer than by whom: a report that is refused gives up its records, too.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import re
@@ -133,6 +132,20 @@ class Spool:
         with self._guard:
             self._drop([one for one in self._sealed if one.run == run and one.sequence <= sequence])
 
+    def give_up_records(self, one: Kept) -> bool:
+        """Take the records out of a report that is not taken with them. False when it has none to give up any more,
+        or is no report. Raises OSError."""
+        with self._guard:
+            if one not in self._sealed:  # made room meanwhile
+                return True
+            if one.thin:
+                return False
+            try:
+                self._thin(one)
+            except ValueError:
+                return False
+            return True
+
     def _give_up(self) -> None:
         """Make room: take the records out of the oldest report that has any, or the oldest report away."""
         victim = next((one for one in self._sealed if not one.thin), None)
@@ -140,12 +153,18 @@ class Spool:
             log.error("report_lost", reason="there is no room for more reports", sequence=self._sealed[0].sequence)
             self._drop(self._sealed[:1])
             return
-        with contextlib.suppress(OSError, ValueError):  # one that cannot be read goes as a whole
-            thin = reports.without_records((self._folder / victim.name).read_bytes())
-            name = f"{victim.name}.thin"
-            self._write(name, thin, lasting=True)
-            self._add(Kept(name, victim.run, victim.sequence, len(thin), thin=True))
-        self._drop([victim])
+        try:
+            self._thin(victim)
+        except (OSError, ValueError):  # one that cannot be read goes as a whole
+            self._drop([victim])
+
+    def _thin(self, one: Kept) -> None:
+        """Raises OSError, and ValueError for what is no report; then it stays as it is."""
+        thin = reports.without_records((self._folder / one.name).read_bytes())
+        name = f"{one.name}.thin"
+        self._write(name, thin, lasting=True)
+        self._add(Kept(name, one.run, one.sequence, len(thin), thin=True))
+        self._drop([one])
 
     def _close_left(self, path: Path) -> None:
         """Seal the open report of a run that was killed. If it was sealed, or taken, already, that one counts."""

@@ -109,3 +109,7 @@ async def test_texts_are_kept_as_a_database_takes_them(double: BusDouble, bus: B
     await records.flush(bus)
     [one] = double.messages[0].records
     assert (len(one.error or ""), one.error_type, one.input_head) == (2000, "InputError", "a\ufffdb")
+    records.add(record(2, kind="K\0" * 5000))
+    await records.flush(bus)
+    [one] = double.messages[1].records
+    assert one.error_type == "K\ufffd" * 100

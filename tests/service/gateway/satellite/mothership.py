@@ -32,6 +32,8 @@ class MothershipDouble:
         """Sequences of each request, as they came."""
         self.trouble: Response | None = None
         """What requests are answered with instead."""
+        self.unfit: bytes | None = None
+        """Reports with this in them are refused for good."""
         self.lose_answers = False
         self._tokens = 0
         routes = [
@@ -75,8 +77,11 @@ class MothershipDouble:
             return JSONResponse({"detail": "the token is not known here"}, 401)
         if self.trouble is not None:
             return self.trouble
+        body = await request.body()
+        if self.unfit is not None and self.unfit in body:
+            return JSONResponse({"detail": "the body is unfit"}, 400)
         try:
-            sent = SatelliteReports.model_validate_json(await request.body()).reports
+            sent = SatelliteReports.model_validate_json(body).reports
         except ValidationError:
             return JSONResponse({"detail": "the body is not valid JSON"}, 400)
         assert str(sent[0].launch_id) == request.path_params["id"]

@@ -196,6 +196,19 @@ async def test_one_report_that_cannot_be_read_holds_up_no_other(edge: Edge, moth
     assert [one["sequence"] for one in refused] == [2]
 
 
+async def test_of_a_report_that_is_refused_what_was_called_is_told(edge: Edge, mothership: MothershipDouble) -> None:
+    await served(edge)
+    mothership.unfit = b"unfit words"
+    with structlog.testing.capture_logs() as logs:
+        await edge.start(**SOON)
+        await edge.call(body=json.dumps({"raise": "unfit words"}), content_type="application/json")
+        await eventually(lambda: mothership.calls(TEXT) == 1)
+    assert sum(one.dropped for one in mothership.reports) == 1
+    assert not records(mothership)
+    assert [one["event"] for one in logs if "refused" in one["event"]] == ["report_refused_with_records"]
+    await eventually(lambda: not spooled(edge))
+
+
 def _report(edge: Edge, sequence: int) -> bytes:
     members = {
         "launch_id": str(edge.maker.launch_id),

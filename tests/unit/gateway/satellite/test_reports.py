@@ -172,6 +172,8 @@ def test_how_entries_are_doing() -> None:
         "no image",
         "no address",
     ]
+    [odd, _] = reports.statuses(ORDER, {}, {"text/tag": "a\0\ud800" * 1000})
+    assert odd.reason == ("a\ufffd?" * 1000)[:500]
 
 
 def test_a_report_can_give_up_its_records() -> None:

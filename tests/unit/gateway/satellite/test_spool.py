@@ -127,6 +127,25 @@ def test_without_room_the_oldest_records_go_and_what_was_called_stays(opened: Op
     assert sequences(opened(3 * size)) == [(EARLY, number) for number in range(1, 7)]
 
 
+def test_one_report_can_give_up_its_records(opened: Opened, tmp_path: Path) -> None:
+    spool = opened()
+    for sequence, content in ((1, document(1, records=3)), (2, document(2, records=3)), (3, b"{broken")):
+        spool.seal(EARLY, sequence, content)
+    [first, second, broken], _ = spool.oldest(3, 1 << 20)
+    assert spool.give_up_records(first)
+    assert spool.give_up_records(first), "it is another one by now"
+    [thin, *_], [content, *_] = spool.oldest(3, 1 << 20)
+    found = SatelliteReport.model_validate_json(content)
+    assert (found.records, found.dropped, found.usage) == ((), 3, tuple(used().values()))
+    assert not spool.give_up_records(thin)
+    assert not spool.give_up_records(broken)
+    (tmp_path / "reports" / second.name).unlink()
+    with pytest.raises(FileNotFoundError):
+        spool.give_up_records(second)
+    spool.close()
+    assert [one.thin for one in opened().oldest(3, 1 << 20)[0]] == [True, False]
+
+
 def test_without_any_room_the_oldest_reports_go(opened: Opened, tmp_path: Path) -> None:
     size = len(document(1))
     spool = opened(3 * size)
