@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Decisions without I/O: every branch of them is tested.
-PURE := libs/common/contracts/*,libs/common/states.py,libs/common/text.py,libs/common/pages.py,libs/common/etags.py,libs/common/openapi.py,services/*/plan.py,services/*/states.py,services/gateway/router.py,$\
+PURE := libs/common/contracts/*,libs/common/states.py,libs/common/text.py,libs/common/pages.py,libs/common/etags.py,libs/common/forwarded.py,libs/common/openapi.py,services/*/plan.py,services/*/states.py,services/gateway/router.py,$\
 	libs/common/connect/protocol.py,libs/common/connect/aliases.py,libs/common/connect/calls.py,$\
 	services/gateway/call_tokens.py,services/gateway/options.py,services/gateway/edge_table.py,$\
 	services/gateway/satellite/plan.py,services/gateway/satellite/reports.py,services/gateway/data/paths.py,$\

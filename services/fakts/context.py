@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from libs.common import forwarded
 from libs.common.auth import TokenVerifier
 from libs.common.db import Database
 from libs.common.feed import FeedPublisher
@@ -73,8 +74,10 @@ async def _origin(request: Request) -> Origin:
 def request_where(request: Request) -> Where:
     """Where the request came from, as far as the edge knows."""
     peer = request.client.host if request.client else None
-    trusted = request_context(request).settings.trusted_networks
-    return Where(client_address(peer, request.headers.get("x-forwarded-for"), trusted))
+    context, headers = request_context(request), request.headers.raw
+    said = forwarded.addresses(headers).decode("latin-1")
+    vouched = forwarded.is_vouched_for(context.master.edge_secret, headers)
+    return Where(client_address(peer, said, context.settings.trusted_networks, vouched=vouched))
 
 
 async def _where(request: Request) -> Where:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import os
 import secrets
+from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
@@ -41,6 +42,11 @@ class MasterKey:
     def call_token_secret(self) -> str:
         """What gateways sign call tokens with. 32 bytes in URL-safe base64."""
         return _text(self._derive("call tokens"))
+
+    @cached_property
+    def edge_secret(self) -> str:
+        """What gateways vouch for addresses of clients with. 32 bytes in URL-safe base64."""
+        return _text(self._derive("addresses of clients"))
 
     @property
     def secrets_key(self) -> str:

@@ -53,8 +53,8 @@ class FaktsSettings(ServiceSettings):
     """How often apps at one address may ask to be let in."""
     guesses_per_minute: int = Field(default=20, ge=1)
     """How many codes and tokens that nobody issued one address may try."""
-    trusted_proxies: str = "127.0.0.0/8,::1/128"
-    """Networks of the gateways, whose word on the address of a client is taken; commas between them."""
+    trusted_proxies: str = ""
+    """Networks of proxies whose word on the address of a client is taken, besides gateways'; commas between them."""
     providers_file: Path | None = None
     """Upstream OpenID Connect providers that people may sign in with; TOML or JSON, readable by its owner only."""
 

@@ -33,21 +33,22 @@ class Where:
         return zone_of(self.address)
 
 
-def client_address(peer: str | None, forwarded: str | None, trusted: Sequence[Network]) -> str:
-    """The address of the client: the peer's, or what a peer that is trusted says.
+def client_address(
+    peer: str | None, forwarded: str | None, trusted: Sequence[Network], *, vouched: bool = False
+) -> str:
+    """The address of the client: the peer's, or what a gateway or a peer that is trusted says.
 
     Args:
         peer: address of the other end of the connection.
-        forwarded: `X-Forwarded-For`. Its last entry is the one that the trusted peer vouches for.
+        forwarded: `X-Forwarded-For`. Its last entry is the one that whoever asks vouches for.
         trusted: networks whose members are believed.
+        vouched: a gateway says it.
     """
     at = _parse(peer)
-    if at is None:
-        return ""
     told = _parse((forwarded or "").rpartition(",")[2].strip())
-    if told is not None and any(at in network for network in trusted):
+    if told is not None and (vouched or (at is not None and any(at in network for network in trusted))):
         return str(told)
-    return str(at)
+    return "" if at is None else str(at)
 
 
 def zone_of(address: str) -> Zone:

@@ -18,7 +18,7 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from libs.common import logs
+from libs.common import forwarded, logs
 from libs.common.join import Membership
 from libs.common.problems import NotFound, Problem, Unavailable
 from libs.common.web import REQUEST_ID, current_request_id, render
@@ -46,6 +46,8 @@ _HOP_BY_HOP = frozenset(
 )
 """RFC 9110, 7.6.1: of one connection only."""
 _ANSWERED_HERE = frozenset({"date", "server", REQUEST_ID})
+_VOUCHED_TO = "fakts"
+"""Asks where clients are."""
 _FORWARDED = ("forwarded", "x-forwarded-")
 
 
@@ -111,7 +113,7 @@ class Edge:
             asked = httpx.Request(
                 request.method,
                 base,
-                headers=self._request_headers(request),
+                headers=self._request_headers(service, request),
                 content=arriving(request) if has_body else None,
                 extensions={"target": httpx.URL(base).raw_path.rstrip(b"/") + target, "timeout": self._timeouts},
             )
@@ -124,8 +126,8 @@ class Edge:
                 raise BadGateway(f"the platform's service '{service}' did not answer; it may have acted") from error
         raise Unavailable(f"the platform's service '{service}' cannot be reached just now; try again")
 
-    def _request_headers(self, request: Request) -> list[tuple[bytes, bytes]]:
-        headers = _end_to_end(request.headers.raw, {"expect", REQUEST_ID})
+    def _request_headers(self, service: str, request: Request) -> list[tuple[bytes, bytes]]:
+        headers = _end_to_end(request.headers.raw, {"expect", REQUEST_ID, forwarded.CODE.decode()})
         if not self._trust_forwarded:
             headers = [(name, value) for name, value in headers if not name.decode("latin-1").startswith(_FORWARDED)]
             client = request.client.host if request.client else "unknown"
@@ -133,6 +135,9 @@ class Edge:
                 (b"x-forwarded-for", client.encode()),
                 (b"x-forwarded-proto", request.url.scheme.encode()),
             ]
+        secret = self._member.configuration.edge_secret
+        if secret is not None and service == _VOUCHED_TO:
+            headers.append((forwarded.CODE, forwarded.code(secret, headers)))
         return [*headers, (REQUEST_ID.encode(), current_request_id().encode())]
 
 

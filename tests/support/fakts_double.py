@@ -28,6 +28,7 @@ from uuid import UUID, uuid4
 from joserfc import jws, jwt
 from joserfc.jwk import KeySet, RSAKey
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -83,6 +84,8 @@ class FaktsDouble:
         """Live instances that offered themselves, by id."""
         self.logins: list[Manifest] = []
         """Manifests of all that logged in, oldest first."""
+        self.visits: list[Headers] = []
+        """Headers of all who asked what is here, oldest first."""
         self._offered: dict[str, tuple[Instance, ...]] = {}
         self._configurations: dict[str, ServiceConfiguration] = {}
         self._passwords: dict[str, str] = {}
@@ -222,7 +225,8 @@ class FaktsDouble:
     async def _healthz(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def _well_known(self, _: Request) -> Response:
+    async def _well_known(self, request: Request) -> Response:
+        self.visits.append(request.headers)
         return JSONResponse(
             {
                 "issuer": self.url,

@@ -84,6 +84,8 @@ class ServiceConfiguration(Wire):
     blob_url: str | None = None
     call_token_secret: str | None = None
     """Key of the short-lived tokens with which algorithms call as their caller (gateways only)."""
+    edge_secret: str | None = None
+    """Key of the codes with which gateways vouch for addresses of clients (gateways only)."""
     secrets_key: str | None = None
     """Key that secrets of algorithms are encrypted with at rest (the registry only)."""
     public_url: str | None = None

@@ -20,6 +20,7 @@ def configuration(service: str, settings: FaktsSettings, master: MasterKey) -> S
         bus_url=_reveal(settings.bus_url) if service in _WITH_BUS else None,
         blob_url=_reveal(settings.blob_url) if service in _WITH_BLOBS else None,
         call_token_secret=master.call_token_secret if service == "gateway" else None,
+        edge_secret=master.edge_secret if service == "gateway" else None,
         secrets_key=master.secrets_key if service == "registry" else None,
         public_url=settings.public_url,
     )

@@ -138,6 +138,7 @@ def settings_for(database_url: str, directory: Path, **more: Any) -> FaktsSettin
         "admin_file": directory / "admin.json",
         "port": 8001,
         "advertise_host": "fakts.test",
+        "trusted_proxies": "127.0.0.0/8",
         **more,
     }
     return FaktsSettings(**values)

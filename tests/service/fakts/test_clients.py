@@ -12,6 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from libs.common.forwarded import ADDRESSES, CODE, code
 from tests.service.fakts.logging_in import (
     basic,
     bearer,
@@ -237,6 +238,25 @@ async def test_web_apps_may_ask_from_any_origin_where_apps_ask_and_nowhere_else(
         assert (await fakts.http.get(path, headers=origin)).headers["access-control-allow-origin"] == "*"
     for path in ("/admin/v1/users", "/o/authorize/", "/o/introspect/", "/v1/users/admin", "/apps"):
         assert "access-control-allow-origin" not in (await fakts.http.get(path, headers=origin)).headers, path
+
+
+async def test_only_a_gateway_says_for_which_address_it_asks(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = {"trusted_proxies": "", "token_requests_per_minute": 1}
+    async with shared(postgres, tmp_path_factory.mktemp("addresses"), **settings) as fakts:
+
+        async def status(address: str, secret: str | None) -> int:
+            said = [(ADDRESSES, address.encode())]
+            shown = [] if secret is None else [(CODE, code(secret, said))]
+            form = {"grant_type": "x"}
+            return (await fakts.http.post("/o/token/", data=form, headers=[*said, *shown])).status_code
+
+        secret = fakts.context.master.edge_secret
+        assert [await status("192.0.2.7", secret) for _ in range(2)] == [400, 429]
+        assert await status("192.0.2.8", secret) == 400
+        assert [await status(f"192.0.2.{last}", None) for last in (9, 10)] == [400, 429]
+        assert await status("192.0.2.11", "guessed") == 429
 
 
 async def test_one_address_may_ask_for_tokens_so_often(fakts: RunningFakts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,7 @@ async def test_no_secret_is_in_a_log_or_a_list(
             joined["access_token"],
             master,
             context.call_token_secret,
+            context.edge_secret,
             context.secrets_key,
             "bus-password",
         }

@@ -74,6 +74,7 @@ async def test_a_service_gets_its_credential_its_configuration_and_no_refresh_to
                 "database_url": fakts_url,
                 "blob_url": "s3://bucket",
                 "call_token_secret": master.call_token_secret,
+                "edge_secret": master.edge_secret,
             },
         }
 

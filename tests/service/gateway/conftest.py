@@ -32,6 +32,7 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 
 
 SECRET = "a secret that only the gateways of this test share"
+EDGE_SECRET = "a secret that fakts has as well"
 
 
 class Platform:
@@ -126,7 +127,7 @@ async def running_platform(folder: Path, registry: RegistryDouble | None = None)
     """All but the gateway itself."""
     async with AsyncExitStack() as stack:
         fakts = await stack.enter_async_context(FaktsDouble().serve())
-        fakts.configure("gateway", call_token_secret=SECRET)
+        fakts.configure("gateway", call_token_secret=SECRET, edge_secret=EDGE_SECRET)
         registry = await stack.enter_async_context((registry or RegistryDouble()).serve())
         deployer = await stack.enter_async_context(DeployerDouble().serve())
         fakts.offer("registry", registry.url)

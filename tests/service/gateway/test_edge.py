@@ -14,8 +14,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from libs.common import forwarded
 from tests.service.gateway.client import Client, call, request
-from tests.service.gateway.conftest import Platform, running_platform
+from tests.service.gateway.conftest import EDGE_SECRET, Platform, running_platform
 from tests.service.gateway.doubles import RegistryDouble, entry
 from tests.support.eventually import eventually
 
@@ -134,11 +135,24 @@ async def test_forwarding_headers_of_clients_are_not_believed(edge: Platform) ->
     assert {"x-forwarded-host", "forwarded"}.isdisjoint(headers)
 
 
+async def test_fakts_is_shown_who_says_where_a_client_is(edge: Platform) -> None:
+    await edge.request("GET", "/.well-known/fakts", X_Forwarded_For="1.2.3.4", X_Constellation_Edge="forged")
+    headers = edge.fakts.visits[-1]
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert forwarded.is_vouched_for(EDGE_SECRET, headers.raw)
+    told = (await edge.request("GET", "/v1/scms", X_Constellation_Edge="forged")).json["headers"]
+    assert "x-constellation-edge" not in told, "no other service has a use for it"
+
+
 async def test_a_proxy_in_front_is_believed_if_so_set(tmp_path: Path, upstream: Upstream) -> None:
     async with running_platform(tmp_path, upstream) as platform:
         await platform.start(trust_forwarded=True)
         headers = (await platform.request("GET", "/v1/scms", X_Forwarded_Proto="https")).json["headers"]
         assert headers["x-forwarded-proto"] == "https"
+        await platform.request("GET", "/.well-known/fakts", X_Forwarded_For="1.2.3.4")
+        headers = platform.fakts.visits[-1]
+        assert headers["x-forwarded-for"] == "1.2.3.4"
+        assert forwarded.is_vouched_for(EDGE_SECRET, headers.raw)
 
 
 async def test_a_large_upload_is_streamed(edge: Platform, upstream: Upstream) -> None:

@@ -41,9 +41,10 @@ def test_what_is_sealed_opens_under_its_name_and_its_key_only() -> None:
 
 def test_derived_secrets_are_stable_different_and_32_bytes() -> None:
     one, same, other = MasterKey(SECRET), MasterKey(SECRET), MasterKey(SECRET[::-1])
-    assert (one.call_token_secret, one.secrets_key) == (same.call_token_secret, same.secrets_key)
-    found = {one.call_token_secret, one.secrets_key, other.call_token_secret, other.secrets_key}
-    assert len(found) == 4
+    derived = [(key.call_token_secret, key.edge_secret, key.secrets_key) for key in (one, same, other)]
+    assert derived[0] == derived[1]
+    found = {*derived[0], *derived[2]}
+    assert len(found) == 6
     assert {len(base64.urlsafe_b64decode(text)) for text in found} == {32}
 
 

@@ -29,6 +29,12 @@ def test_only_a_trusted_peer_says_for_whom_it_asks(peer: str | None, forwarded: 
     assert where.client_address(peer, forwarded, GATEWAYS) == address
 
 
+def test_what_is_vouched_for_counts_wherever_it_comes_from() -> None:
+    for peer in ("10.0.0.7", None):
+        assert where.client_address(peer, "6.6.6.6, 8.8.8.8", (), vouched=True) == "8.8.8.8"
+    assert where.client_address("10.0.0.7", "somebody", (), vouched=True) == "10.0.0.7"
+
+
 @pytest.mark.parametrize(
     ("address", "zone"),
     [
