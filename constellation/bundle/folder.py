@@ -54,16 +54,16 @@ class BundleFolder:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o711)  # users of sandboxes pass to `data`
         elif not self.path.is_dir():
             raise content.missing(self.path)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy(f"another command works with {self.path}; wait for its end") from None
+        with _held(self.path / "lock", Busy(f"another command works with {self.path}; wait for its end")):
             self._recover()
             yield
-        finally:
-            os.close(descriptor)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """For one `run` at a time, whose `data` is. Other commands go on meanwhile. Raises Busy."""
+        self.data.mkdir(exist_ok=True, mode=0o711)  # users of sandboxes pass
+        with _held(self.data / "lock", Busy(f"the satellite runs from {self.path} already; stop it first")):
+            yield
 
     def verified(self, satellite_id: str, launch_id: str, *, trusted: str | None = None) -> Content:
         """The bundle, and everything beside it, checked. Raises what `content.verified` does; Damaged for notes."""
@@ -118,3 +118,16 @@ class BundleFolder:
                 shutil.rmtree(self._outgoing)
             else:
                 self._outgoing.rename(self.content)
+
+
+@contextmanager
+def _held(file: Path, busy: Busy) -> Iterator[None]:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -50,6 +50,7 @@ Say = Callable[[str], None]
 
 STATUS_FILE = "status.json"
 _REASONS = (
+    AlreadyRunning,
     CannotRun,
     ToolMissing,
     SandboxUnavailable,
@@ -101,6 +102,7 @@ async def _serve(
     try:
         async with AsyncExitStack() as stack:
             with bundle.locked():
+                stack.enter_context(bundle.running())
                 content = await asyncio.to_thread(bundle.verified, satellite_id, launch_id, trusted=trusted)
                 plan = content.plan()
                 gateway = _gateway_settings(bundle, plan, host, port)
@@ -129,8 +131,6 @@ async def _serve(
             if serving.done():
                 await serving
             say("stopping")
-    except AlreadyRunning:
-        raise BundleProblem(f"the satellite runs from {bundle.path} already; stop it first") from None
     except _REASONS as error:
         raise BundleProblem(str(error)) from error
 

@@ -202,6 +202,8 @@ def _lives(folder: BundleFolder, ids: tuple[str, str]) -> None:
         )
         assert status["edge/broken"]["ready"] == 0
 
+        plan = folder.data / "plan.json"
+        taken = plan.stat().st_ino
         second = subprocess.run(
             [str(COMMAND), "satellite", *ids, "run", "--dir", str(folder.path), "--port", "0"],
             capture_output=True,
@@ -210,6 +212,8 @@ def _lives(folder: BundleFolder, ids: tuple[str, str]) -> None:
             check=False,
         )
         assert (second.returncode, "already; stop it first" in second.stderr) == (1, True), second.stderr
+        assert satellite.status["pid"] == satellite.process.pid, "that is the first one's"
+        assert plan.stat().st_ino == taken
         other = [str(COMMAND), "satellite", *ids, "verify", "--dir", str(folder.path)]
         assert subprocess.run(other, timeout=SECONDS, check=False).returncode == 0, "other commands go on meanwhile"
 
