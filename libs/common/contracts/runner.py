@@ -36,6 +36,9 @@ OUTCOME_UNSTARTED = "unstarted"
 DURATION = "x-duration"
 """Seconds that the call took, in each answer."""
 
+STATUSES = frozenset({200, 400, 403, 404, 405, 411, 413, 415, 431, 503})
+"""An answer's status is one of these: 200 for all that an algorithm does, or why the replica did not run the call."""
+
 TEXT = "text/plain"
 JSON = "application/json"
 BINARY = "application/octet-stream"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
+import pytest
+
 from libs.common.contracts.catalog import Callability
 from libs.common.contracts.identity import Role
 from tests.service.gateway.conftest import Platform
@@ -137,6 +139,21 @@ async def test_a_type_that_no_runner_gives_is_not_passed_on(platform: Platform) 
 
     await platform.routed(play=page)
     assert (await platform.call()).headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("status", ["100 Continue", "204 No Content", "304 Not Modified"])
+async def test_an_algorithm_does_not_say_where_an_answer_ends(platform: Platform, status: str) -> None:
+    """A client takes what follows these heads for the answer to its next request."""
+    forged = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+    async def forge(asked: Asked) -> Answer:
+        return answer(forged, status=status)
+
+    await platform.routed(play=forge)
+    client = await platform.client()
+    reply = await client.call("joe/echo", key=platform.key)
+    assert (reply.status, "was lost" in reply.error["message"]) == (500, True)
+    assert (await client.request("GET", "/healthz")).json == {"status": "ok"}
 
 
 async def test_output_and_traces_are_for_those_who_belong_to_the_owner(platform: Platform) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.replicas import Address
+from libs.common.contracts.runner import STATUSES
 from libs.common.hosts import host_id
 from services.gateway.replica import is_local, is_reachable, parse_head
 from services.gateway.router import FIRST_PACE
@@ -48,12 +49,27 @@ def test_order_and_case_of_header_lines_change_nothing(lines: list[bytes], upper
         b"HTTP/1.1 200 OK\r\ncontent-length: -1",
         b"HTTP/1.1 200 OK\r\ncontent-length: x",
         b"HTTP/1.1 abc OK\r\ncontent-length: 1",
+        b"HTTP/1.1 -10 OK\r\ncontent-length: 1",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nx-duration: fast",
     ],
 )
 def test_what_is_no_answer_of_known_length_is_refused(head: bytes) -> None:
     with pytest.raises(ValueError, match=r".*"):
         parse_head(head)
+
+
+@pytest.mark.parametrize("status", sorted(STATUSES))
+def test_a_status_of_the_contract_is_read_in_every_head(status: int) -> None:
+    usual = USUAL.replace(b"200", b"%d" % status)
+    assert parse_head(usual)[0] == parse_head(usual + b"\r\nserver: x")[0] == status
+
+
+@pytest.mark.parametrize("status", [100, 101, 103, 199, 201, 204, 205, 206, 301, 304, 401, 407, 500, 600, 999])
+def test_any_other_status_is_refused(status: int) -> None:
+    usual = USUAL.replace(b"200", b"%d" % status)
+    for head in (usual, usual + b"\r\nserver: x"):
+        with pytest.raises(ValueError, match=f"{status}"):
+            parse_head(head)
 
 
 def test_a_unix_socket_is_reached_only_on_its_own_host() -> None:
