@@ -25,6 +25,7 @@ from services.gateway.answers import RequestTimeout
 from services.gateway.calls import Calls
 from services.gateway.clock import Clock
 from services.gateway.exchange import Exchange
+from services.gateway.flow import Flow
 from services.gateway.settings import GatewaySettings
 
 log = logs.get(__name__)
@@ -89,6 +90,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = Flow(transport, self._waiting)
         if len(self._clients) >= self._settings.max_connections:
             transport.abort()
             return
@@ -287,8 +289,7 @@ class GatewayProtocol(HttpToolsProtocol):
             else:
                 self._start_asgi_task(*request)
         self._advancing = False
-        if not self._waiting:
-            self.flow.resume_reading()
+        self.flow.resume_reading()
         if self._current is None and not self._closing:
             self._deadline = self._clock.now + self._settings.keep_alive_seconds
 

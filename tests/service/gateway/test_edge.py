@@ -15,9 +15,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from libs.common import forwarded
+from services.gateway.exchange import Exchange
 from tests.service.gateway.client import Client, call, request
 from tests.service.gateway.conftest import EDGE_SECRET, Platform, running_platform
-from tests.service.gateway.doubles import RegistryDouble, entry
+from tests.service.gateway.doubles import Answer, Asked, RegistryDouble, entry, envelope
 from tests.support.eventually import eventually
 
 CHUNK = b"z" * (1 << 20)
@@ -32,12 +33,14 @@ class Upstream(RegistryDouble):
             Route("/v1/algorithms/large", self._download),
             Route("/v1/algorithms/endless", self._endless),
             Route("/v1/algorithms/torn", self._torn),
+            Route("/v1/algorithms/held", self._held),
             Route("/v1/algorithms/publish", self._publish, methods=["POST"]),
             Route("/{path:path}", self._tell, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
         )
         self.began = asyncio.Event()
         """Some of a body has come."""
         self.aborted = asyncio.Event()
+        self.released = asyncio.Event()
         self.sent = 0
 
     async def _tell(self, request: Request) -> Response:
@@ -85,6 +88,14 @@ class Upstream(RegistryDouble):
             raise RuntimeError("the disk is gone")
 
         return StreamingResponse(chunks(), headers={"content-length": "8"})
+
+    async def _held(self, _: Request) -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"begun, "
+            await self.released.wait()
+            yield b"ended"
+
+        return StreamingResponse(chunks())
 
     async def _publish(self, request: Request) -> Response:
         self.publish(entry("joe", (await request.body()).decode()))
@@ -187,6 +198,29 @@ async def test_a_slow_client_slows_the_service_instead_of_filling_memory(edge: P
         await eventually(settled)
         assert upstream.sent < 40
     await asyncio.wait_for(upstream.aborted.wait(), 60)
+
+
+async def test_a_call_behind_an_answer_that_streams_does_not_fill_memory(edge: Platform, upstream: Upstream) -> None:
+    async def measure(asked: Asked) -> Answer:
+        return envelope(len(asked.body))
+
+    await edge.routed(play=measure)
+    client, size = await edge.client(), 9 << 20
+    client.writer.write(request("GET", "/v1/algorithms/held") + call("joe/echo", b"x" * size, key=edge.key))
+    [connection] = await eventually(lambda: list(edge.gateway.clients))
+    [behind] = await eventually(lambda: list(connection._waiting))
+    assert isinstance(behind, Exchange)
+    seen: list[int] = []
+
+    def settled() -> bool:
+        seen.append(sum(len(chunk) for chunk in behind._early))
+        return len(seen) > 20 and seen[-1] == seen[-20]
+
+    await eventually(settled)
+    assert seen[-1] < 1 << 20
+    upstream.released.set()
+    assert (await client.read()).body == b"begun, ended"
+    assert (await client.read()).result == size
 
 
 async def test_an_upload_that_the_client_breaks_off_is_broken_off(edge: Platform, upstream: Upstream) -> None:
