@@ -27,6 +27,9 @@ log = logs.get(__name__)
 MAX_PARALLEL = 24
 """Calls of algorithms by algorithms that one call may have under way."""
 
+MOST_TEXT = 2000
+"""Characters of an error that are kept in a record: algorithms word them, and records may have to wait."""
+
 Record = tuple[
     str, float, str, UUID | None, UUID | None, str, float, int, str | None, str | None, str | None, str | None
 ]
@@ -130,6 +133,9 @@ class Calls:
         if caller is None:
             return
         target = admission.target if admission is not None else None
+        input_head = None
+        if message is not None:
+            kind, message, input_head = kind and kind[:MOST_TEXT], message[:MOST_TEXT], call.input_head
         self._record(
             (
                 call.request_id,
@@ -142,7 +148,7 @@ class Calls:
                 status,
                 kind,
                 message,
-                call.input_head if message is not None else None,
+                input_head,
                 caller.claims.parent if caller.claims is not None else None,
             )
         )

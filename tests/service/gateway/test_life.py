@@ -10,6 +10,7 @@ import pytest
 
 from constellation.server import ServiceFailed
 from libs.common.contracts.events import CALLS_TOPIC, CallRecord, CallsRecorded
+from services.gateway.calls import Record
 from tests.service.gateway.client import Client, call
 from tests.service.gateway.conftest import Platform, nonsense_key, running_platform
 from tests.service.gateway.doubles import Answer, Asked, envelope
@@ -122,6 +123,28 @@ async def test_every_call_of_a_known_caller_is_recorded(platform: Platform) -> N
     assert (absent.status, absent.algorithm_id) == (404, None)
     inner = next(record for record in records if record.parent)
     assert (inner.parent, inner.account) == (fine.request_id, "joe")
+
+
+async def test_a_gateway_that_stops_announces_the_records_that_it_has(surroundings: Platform) -> None:
+    async with AsyncExitStack() as stack:
+        records = await recorded(surroundings, stack)
+        async with surroundings.serving():
+            await surroundings.routed()
+            made = [(await surroundings.call()).json["request_id"] for _ in range(5)]
+        await eventually(lambda: len(records) == 5)
+    assert [record.request_id for record in records] == made
+
+
+async def test_what_an_algorithm_says_of_its_error_is_recorded_up_to_a_length(platform: Platform) -> None:
+    async def boom(asked: Asked) -> Answer:
+        return envelope({"message": "m" * 100_000, "error_type": "E" * 100_000}, outcome="error")
+
+    await platform.routed(play=boom)
+    held: list[Record] = []
+    platform.gateway.calls._record = held.append
+    assert len((await platform.call()).error["message"]) == 100_000
+    [record] = held
+    assert [len(text) for text in record if isinstance(text, str) and len(text) > 1000] == [2000, 2000]
 
 
 async def test_a_call_that_its_client_left_is_recorded_so(platform: Platform) -> None:
