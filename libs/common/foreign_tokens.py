@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 import orjson
 from joserfc.util import urlsafe_b64decode
@@ -32,6 +33,7 @@ class Known:
     principal: Principal
     expires: float
     """Unix time after which the token is not good any more."""
+    issuer_id: UUID
 
 
 class ForeignTokens:
@@ -77,7 +79,7 @@ class ForeignTokens:
             permissions=FULL_PERMISSIONS,
             organizations=account.organizations,
         )
-        return Known(principal, vouched.expires)
+        return Known(principal, vouched.expires, vouched.issuer_id)
 
     async def find(self, token: str) -> Principal | None:
         """For whom a token of a trusted issuer is. Many who ask for one token share one question.

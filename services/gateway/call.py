@@ -382,6 +382,7 @@ class Call:
             algorithm=algorithm.id_text,
             data=caller.data,
             may_chain=algorithm.pipeline_enabled,
+            grant=caller.grant,
         )
         return f"{CALLER}: {token}\r\n"
 

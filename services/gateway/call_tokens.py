@@ -11,6 +11,7 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -21,6 +22,15 @@ _TO_URL = bytes.maketrans(b"+/", b"-_")
 
 class InvalidCallToken(ValueError):
     """The token was not made with this secret, is damaged, or has expired."""
+
+
+class Grant(NamedTuple):
+    """What the access token of a first caller rests on. Where one of these has ended, so has the token."""
+
+    login: str = ""
+    client: str = ""
+    issuer: str = ""
+    """Id of the trusted issuer whose token it is; empty for the platform's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class CallClaims:
     """What the account's credential allows with its data, where that is no key: `r`, `rw` or nothing."""
     may_chain: bool = True
     """It may call algorithms."""
+    grant: Grant | None = None
+    """None where the account called with a key."""
 
 
 class CallTokens:
@@ -70,9 +82,10 @@ class CallTokens:
         algorithm: str,
         data: str,
         may_chain: bool = True,
+        grant: Grant | None = None,
     ) -> str:
         """A token with these claims (see CallClaims)."""
-        claims = {
+        claims: dict[str, Any] = {
             "a": account,
             "k": key,
             "r": root,
@@ -83,6 +96,8 @@ class CallTokens:
             "v": data,
             "w": may_chain,
         }
+        if grant is not None:
+            claims["g"] = list(grant)
         body = _encode(orjson.dumps(claims))
         return (b"cat.%b.%b" % (body, _encode(self._mac(body)))).decode()
 
@@ -109,6 +124,7 @@ class CallTokens:
             algorithm=members["s"],
             data=members["v"],
             may_chain=members["w"],
+            grant=Grant(*members["g"]) if "g" in members else None,
         )
         if claims.expires <= now:
             raise InvalidCallToken("the call that this token was made for is over")

@@ -20,7 +20,7 @@ from libs.common.auth import Authenticator
 from libs.common.contracts.identity import Permissions, Principal, PrincipalKind
 from libs.common.directory import Directory, credential, key_hash
 from libs.common.problems import Unauthenticated, Unavailable
-from services.gateway.call_tokens import PREFIX, CallClaims, CallTokens, InvalidCallToken
+from services.gateway.call_tokens import PREFIX, CallClaims, CallTokens, Grant, InvalidCallToken
 
 MOST = 50_000
 """Headers and refused credentials that are remembered."""
@@ -35,10 +35,15 @@ Confirm = Callable[[], Awaitable[bool]]
 class Caller:
     """What a call needs to know of who makes it. One per credential."""
 
-    __slots__ = ("acl", "claims", "data", "expires", "key_id", "name", "principal")
+    __slots__ = ("acl", "claims", "data", "expires", "grant", "key_id", "name", "principal")
 
     def __init__(
-        self, principal: Principal, *, expires: float | None = None, claims: CallClaims | None = None
+        self,
+        principal: Principal,
+        *,
+        expires: float | None = None,
+        claims: CallClaims | None = None,
+        grant: Grant | None = None,
     ) -> None:
         self.principal = principal
         self.name = principal.name
@@ -47,6 +52,8 @@ class Caller:
         """Unix time after which the credential must be checked anew."""
         self.claims = claims
         """Of the call token, when an algorithm calls for its caller."""
+        self.grant = grant
+        """Of the first caller's access token, if it was one."""
         permissions = principal.permissions
         self.data = "rw" if permissions.allow_data_write else "r" if permissions.allow_data else ""
         """What the credential allows with data, as call tokens say it."""
@@ -142,11 +149,12 @@ class Callers:
 
     def _of_known_token(self, token: str, authenticator: Authenticator) -> Caller | None:
         if (known := authenticator.foreign.at_hand(token)) is not None:
-            return Caller(known.principal, expires=known.expires)
+            return Caller(known.principal, expires=known.expires, grant=Grant(issuer=str(known.issuer_id)))
         if (claims := self._claims.get(_digest(token))) is not None:
             principal = authenticator.of_claims(dict(claims))
             if principal is not None and claims["exp"] > time.time():
-                return Caller(principal, expires=float(claims["exp"]))
+                grant = Grant(str(claims.get("sid", "")), str(claims.get("client_id", "")))
+                return Caller(principal, expires=float(claims["exp"]), grant=grant)
         return None
 
     def _of_call_token(self, token: str) -> Caller:
@@ -158,7 +166,7 @@ class Callers:
             raise Unauthenticated(str(error)) from None
         account = self._directory.accounts.get(claims.account)
         held = self._held(claims)
-        if account is None or not account.active or held is None:
+        if account is None or not account.active or held is None or self._is_over(claims.grant):
             raise Unauthenticated(UNKNOWN)
         principal = Principal(
             kind=PrincipalKind.ALGORITHM,
@@ -171,7 +179,7 @@ class Callers:
             ),
             organizations=account.organizations,
         )
-        return Caller(principal, claims=claims)
+        return Caller(principal, claims=claims, grant=claims.grant)
 
     def _held(self, claims: CallClaims) -> Permissions | None:
         """What the first caller's credential allows: its key as it is now, which an algorithm is no way around.
@@ -182,6 +190,14 @@ class Callers:
             return Permissions(allow_data="r" in claims.data, allow_data_write="w" in claims.data)
         digest = self._directory.key_ids.get(UUID(claims.key))
         return self._directory.keys[digest].permissions if digest is not None else None
+
+    def _is_over(self, grant: Grant | None) -> bool:
+        """The login, the client or the trust in the issuer has ended."""
+        if grant is None:
+            return False
+        directory = self._directory
+        is_distrusted = grant.issuer and grant.issuer not in directory.issuers
+        return bool(is_distrusted) or grant.login in directory.ended or grant.client in directory.ended
 
     async def _of_token(self, token: str, authorization: bytes, authenticator: Authenticator) -> Caller | None:
         """An access token that was not seen before: verify it, and remember what it says."""

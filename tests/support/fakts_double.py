@@ -20,6 +20,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -39,6 +40,7 @@ from libs.common.contracts.identity import (
     FULL_PERMISSIONS,
     Account,
     AccountKind,
+    Ended,
     Key,
     Permissions,
     Role,
@@ -60,7 +62,7 @@ from libs.common.contracts.joining import (
     ServiceConfiguration,
 )
 from libs.common.contracts.satellites import reporter
-from libs.common.directory import ACCOUNT_PREFIX, ISSUER_PREFIX, KEY_PREFIX, key_hash
+from libs.common.directory import ACCOUNT_PREFIX, ENDED_PREFIX, ISSUER_PREFIX, KEY_PREFIX, key_hash
 from tests.support.serving import serving
 
 LEASE_SECONDS = 15.0
@@ -210,10 +212,17 @@ class FaktsDouble:
             scope=SERVICE_SCOPE,
         )
 
-    def user_token(self, name: str, scope: str = "openid algo:call algo:manage data:write") -> str:
+    def user_token(
+        self, name: str, scope: str = "openid algo:call algo:manage data:write", *, sid: str = "", client_id: str = ""
+    ) -> str:
         """What an app sends that a person signed in to."""
-        account = self.accounts[name]
-        return self._sign(sub=str(account.id), preferred_username=name, client_app="console", scope=scope)
+        login = {"sid": sid or str(uuid4()), "client_id": client_id or str(uuid4()), "client_app": "console"}
+        return self._sign(sub=str(self.accounts[name].id), preferred_username=name, scope=scope, **login)
+
+    def end(self, ended_id: str) -> None:
+        """A login or a client is revoked."""
+        until = datetime.now(UTC) + timedelta(seconds=TOKEN_SECONDS)
+        self._publish(ENDED_PREFIX + ended_id, Ended(until=until).model_dump(mode="json"))
 
     def satellite_token(self, launch_id: UUID, scope: str = "satellite:report") -> str:
         """What the gateways of a launch send that log in with a mandate's key."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from libs.common.contracts.catalog import Callability
 from libs.common.contracts.identity import Permissions
 from services.gateway.admission import MAX_DEPTH
@@ -119,6 +121,35 @@ async def test_a_token_ends_with_the_key_it_came_from(platform: Platform) -> Non
         return (await platform.call(key=chained)).status == 401
 
     await eventually(is_refused, UNASKED)
+
+
+@pytest.mark.parametrize("ended", ["a login", "a client"])
+async def test_a_token_ends_with_the_login_or_the_client_it_came_from(platform: Platform, ended: str) -> None:
+    replica = await platform.routed()
+    signed_in = platform.fakts.user_token("joe", sid="a login", client_id="a client")
+    chained = await caller_token(platform, replica, key=f"Bearer {signed_in}")
+    deeper = await caller_token(platform, replica, key=chained)
+    other = await caller_token(platform, replica, key=f"Bearer {platform.fakts.user_token('joe')}")
+    platform.fakts.end(ended)
+    await eventually(lambda: platform.gateway.directory.ended)
+    for one, status in ((chained, 401), (deeper, 401), (other, 200)):
+        assert (await platform.call(key=one)).status == status
+        data = await platform.request("GET", "/v1/data/", Authorization=one)
+        assert data.status == status
+
+
+async def test_a_token_ends_with_the_trust_in_the_issuer_it_came_from(platform: Platform) -> None:
+    replica = await platform.routed()
+    issuers = [platform.fakts.trust(f"https://id{number}.example") for number in range(2)]
+    joe = platform.fakts.accounts["joe"]
+    tokens = [platform.fakts.foreign_token(issuer, joe) for issuer in issuers]
+    await eventually(lambda: len(platform.gateway.directory.issuers) == 2)
+    chained = [await caller_token(platform, replica, key=f"Bearer {one}") for one in tokens]
+    deeper = [await caller_token(platform, replica, key=one) for one in chained]
+    platform.fakts.distrust(issuers[0])
+    await eventually(lambda: len(platform.gateway.directory.issuers) == 1)
+    for one, other in (chained, deeper):
+        assert ((await platform.call(key=one)).status, (await platform.call(key=other)).status) == (401, 200)
 
 
 async def test_a_token_says_what_the_first_credential_allows_with_data(platform: Platform) -> None:

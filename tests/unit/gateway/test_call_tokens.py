@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.call_tokens import PREFIX, CallClaims, CallTokens, InvalidCallToken
+from services.gateway.call_tokens import PREFIX, CallClaims, CallTokens, Grant, InvalidCallToken
 
 NOW = 1_800_000_000
 CLAIMS = CallClaims(
@@ -73,6 +73,11 @@ def test_its_form_is_that_of_a_keyed_hash_over_the_claims(tokens: CallTokens) ->
         "v": "r",
         "w": True,
     }
+
+
+@pytest.mark.parametrize("grant", [Grant("s", "c"), Grant(issuer="i"), None])
+def test_a_token_says_what_the_first_callers_token_rests_on(tokens: CallTokens, grant: Grant | None) -> None:
+    assert tokens.verify(minted(tokens, replace(CLAIMS, grant=grant)), NOW).grant == grant
 
 
 def test_secrets_longer_than_a_block_are_hashed_as_the_standard_says() -> None:
