@@ -29,9 +29,14 @@ from services.gateway.table import Algorithm, Table, Target
 PREFIX = b"/v1/algo/"
 LAUNCHES = b"/launches/"
 _UUID_LENGTH = 36
+_MOST_VANITY = 100
+"""Characters of what is told that it is not found. Vanity URLs have less."""
 MAX_DEPTH = 10
 ABSENT_SECONDS = 1.0
 REMEMBERED = 8192
+MOST_REMEMBERED = 4096
+"""Bytes of one head that is remembered, of which an access token needs one or two thousand: clients may say the same
+in ever longer ways."""
 ADMIN_KEY = "an admin key calls no algorithms; use a standard key, or the option sudo=true"
 
 Headers = Mapping[bytes, bytes]
@@ -212,10 +217,10 @@ class Admissions:
             insider=draft.insider,
             application=application,
         )
-        if caller.claims is None:
+        key = (headers[b"authorization"], draft.target, headers.get(b"content-type", b""))
+        if caller.claims is None and sum(map(len, key)) <= MOST_REMEMBERED:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            key = (headers[b"authorization"], draft.target, headers.get(b"content-type", b""))
             self._known[key] = admission
         return admission
 
@@ -336,13 +341,15 @@ def _place(path: bytes) -> tuple[str, str]:
 
 
 def _reference(text: str, *, vanity: bool) -> Reference:
-    """Args:
-    vanity: it is a vanity URL, or cannot be anything else.
+    """Raises Invalid.
+
+    Args:
+        vanity: it is a vanity URL, or cannot be anything else.
     """
     try:
         return parse(text)
     except InvalidReference as error:
-        if vanity or VANITY.fullmatch(text):
+        if VANITY.fullmatch(text) or (vanity and len(text) <= _MOST_VANITY):
             return Reference(text)
         raise Invalid(str(error), code=2015) from None
 

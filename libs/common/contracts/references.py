@@ -15,6 +15,8 @@ from uuid import UUID
 
 from libs.common.contracts.catalog import Callability, Revision
 
+MAX_VERSION = 64
+"""Characters of a version. No form of one that names anything is longer."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,29}")
 _SHA = re.compile(r"[0-9a-fA-F]{40}")
 _EXACT = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
@@ -65,6 +67,8 @@ def parse(text: str) -> Reference:
         raise InvalidReference(f"'{rest}' is no algorithm reference: OWNER/NAME[/VERSION] is")
     if len(version) > 1:
         raise InvalidReference(f"'{rest}' has more parts than OWNER/NAME/VERSION")
+    if version and len(version[0]) > MAX_VERSION:
+        raise InvalidReference(f"the version has {len(version[0])} characters, and at most {MAX_VERSION} are legal")
     return Reference(algorithm, version[0] if version else "")
 
 

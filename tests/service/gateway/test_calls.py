@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 
@@ -249,6 +250,25 @@ async def test_unusual_spellings_do_not_open_what_is_closed(platform: Platform) 
         reply = await platform.call(form)
         assert reply.status in (400, 404), form
         assert reply.error["message"]
+
+
+async def test_what_clients_make_up_takes_bounded_memory(platform: Platform) -> None:
+    await platform.routed()
+    client, key = await platform.client(), platform.key
+    token = f"Bearer {platform.fakts.user_token('joe')}"
+    for form, options in (
+        ("joe/echo", {"content_type": f"text/plain;{'x' * 60_000}"}),
+        (f"{'/' * 60_000}joe/echo", {}),
+        ("joe/echo", {"key": f"Simple {' ' * 60_000}{key}"}),
+        ("joe/echo", {"key": token}),
+    ):
+        assert (await client.call(form, **{"key": key, **options})).status == 200
+    launch = f"/launches/{uuid4()}/v1/algo/"
+    for form, base in ((f"joe/echo/{'9' * 60_000}", "/v1/algo/"), ("x" * 60_000, launch)):
+        assert (await client.call(form, key=key, base=base)).status == 400
+    admissions = platform.gateway.calls._admissions
+    assert [known[0].decode() for known in admissions._known] == [token], "a short one is remembered"
+    assert not admissions._absent
 
 
 async def test_a_browser_calls_with_a_key_that_allows_it(platform: Platform) -> None:

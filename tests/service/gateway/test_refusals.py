@@ -152,7 +152,7 @@ async def test_an_algorithm_that_was_just_published_is_known(platform: Platform)
 
 
 async def test_what_is_no_reference_is_400(platform: Platform) -> None:
-    for reference in ("joe", "-joe/echo", "joe/ec-", "joe/echo/1/2", f"joe/{'x' * 42}"):
+    for reference in ("joe", "-joe/echo", "joe/ec-", "joe/echo/1/2", f"joe/{'x' * 42}", f"joe/echo/{'9' * 65}"):
         refused(await platform.call(reference), 400, "", 2015)
 
 

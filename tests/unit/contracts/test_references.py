@@ -94,6 +94,8 @@ class TestParsing:
             ("1joe/echo", "'1joe' is not a legal name"),
             ("joe/e-cho", "'e-cho' is not a legal name"),
             ("joe/" + "a" * 31, "is not a legal name"),
+            ("joe/echo/" + "9" * 65, "the version has 65 characters, and at most 64 are legal"),
+            (f"{ID}/" + "9" * 60_000, "the version has 60000 characters"),
             ("joe/echo/1.0.0/more", "more parts"),
             (f"{ID}/1.0.0/more", "more parts"),
             (ID.replace("-", ""), "no algorithm reference"),
