@@ -236,6 +236,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.expect_100_continue = (b"expect", b"100-continue") in headers
         self.scope["headers"] = headers
         super().on_headers_complete()
+        self.headers = []  # for trailers, which nobody reads
         while self.pipeline:  # uvicorn has put it behind one of its own; here all wait in one line
             self._queue(self.pipeline.pop())
 

@@ -155,6 +155,17 @@ async def test_fakts_is_shown_who_says_where_a_client_is(edge: Platform) -> None
     assert "x-constellation-edge" not in told, "no other service has a use for it"
 
 
+async def test_trailers_of_a_body_are_no_headers(edge: Platform) -> None:
+    client = await edge.client()
+    trailers = b"X-Forwarded-For: 1.2.3.4\r\nAuthorization: Simple late\r\n"
+    head = request("PUT", "/v1/algorithms/x", Transfer_Encoding="chunked")
+    await client.write(head + b"1\r\nx\r\n0\r\n" + trailers + b"\r\n")
+    told = (await client.read()).json
+    assert (told["length"], told["headers"]["x-forwarded-for"]) == (1, "127.0.0.1")
+    assert "authorization" not in told["headers"]
+    assert (await client.request("GET", "/healthz")).status == 200
+
+
 async def test_a_proxy_in_front_is_believed_if_so_set(tmp_path: Path, upstream: Upstream) -> None:
     async with running_platform(tmp_path, upstream) as platform:
         await platform.start(trust_forwarded=True)
