@@ -136,11 +136,17 @@ class Objects:
         return _chunks(result)
 
     async def remove(self, name: UUID) -> None:
-        """Remove the object, if there is one, and what an upload that was cut off may have left of it."""
-        with contextlib.suppress(FileNotFoundError):
-            await obstore.delete_async(self._store, self._path(name))
-        if self._root is not None:
-            await asyncio.to_thread(_remove_parts, self._root / self._path(name))
+        """Remove the object, if there is one, and what an upload that was cut off may have left of it.
+
+        Raises StoreFailed.
+        """
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, self._path(name))
+            if self._root is not None:
+                await asyncio.to_thread(_remove_parts, self._root / self._path(name))
+        except (BaseError, OSError) as error:
+            raise StoreFailed("the object store did not remove the bytes") from error
 
     def _path(self, name: UUID) -> str:
         return f"{self._folder}/{name.hex[:2]}/{name.hex}"

@@ -6,14 +6,15 @@ gateway that died end at a time after which no call can still run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.common import db
-from libs.common.blobs import Objects
+from libs.common import db, logs
+from libs.common.blobs import Objects, StoreFailed
 from libs.common.db import Database
 from libs.common.loops import Loop
 from services.gateway.calls import Calls
@@ -21,8 +22,14 @@ from services.gateway.data import collections
 from services.gateway.data.paths import session_collection
 from services.gateway.models import Collection, File, StoredObject
 
+log = logs.get(__name__)
+
 EVERY_SECONDS = 2.0
 _BATCH = 100
+_MOST_REFUSED = 3
+"""A store that does not remove one object may remove others; one that is away takes long to refuse each."""
+_LATER = timedelta(hours=1)
+"""Until an object is tried again that the store did not remove."""
 
 
 class Expiry:
@@ -40,7 +47,7 @@ class Expiry:
         self.loop = Loop("hosted_data_expiry", self.once, every=EVERY_SECONDS)
 
     async def once(self) -> None:
-        """Remove all that is over now."""
+        """Remove all that is over now. Raises StoreFailed when the store did not remove something."""
         now = self._clock()
         async with self._database.transaction() as session:
             await self._end_sessions(session, now)
@@ -74,9 +81,28 @@ class Expiry:
                 .limit(_BATCH)
                 .with_for_update(skip_locked=True)
             )
-            ids = (await session.execute(over)).scalars().all()
-            for object_id in ids:
+            removed, refused = await self._remove((await session.execute(over)).scalars())
+            if removed:
+                await session.execute(delete(StoredObject).where(StoredObject.id.in_(removed)))
+            if refused:
+                later = update(StoredObject).where(StoredObject.id.in_(refused)).values(expires_at=now + _LATER)
+                await session.execute(later)
+        if refused:
+            raise StoreFailed(f"the object store did not remove {len(refused)} of what is over")
+        return len(removed)
+
+    async def _remove(self, ids: Iterable[UUID]) -> tuple[list[UUID], list[UUID]]:
+        """What the store has removed, and what not."""
+        removed: list[UUID] = []
+        refused: list[UUID] = []
+        for object_id in ids:
+            try:
                 await self._objects.remove(object_id)
-            if ids:
-                await session.execute(delete(StoredObject).where(StoredObject.id.in_(ids)))
-            return len(ids)
+            except StoreFailed as error:
+                log.warning("object_not_removed", object=str(object_id), reason=logs.redact(str(error.__cause__)))
+                refused.append(object_id)
+                if len(refused) == _MOST_REFUSED:
+                    break
+            else:
+                removed.append(object_id)
+        return removed, refused

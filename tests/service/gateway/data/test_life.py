@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import select
 
 from libs.common import db
+from libs.common.blobs import StoreFailed
 from libs.common.db import Database
 from services.gateway.data.expiry import Expiry
 from services.gateway.data.files import Upload
@@ -133,6 +137,40 @@ async def test_what_is_over_goes_and_its_bytes_a_little_later(hosted: Hosted, in
     assert len(hosted.stored()) == 2
     for path in (".algo/perm/ever", "joe/c/old"):
         assert (await hosted.ask("GET", path, key=inside)).text == path
+    await database.close()
+
+
+async def test_an_object_that_the_store_does_not_remove_holds_up_no_other(hosted: Hosted, index_url: str) -> None:
+    database = Database(index_url, SCHEMA)
+    ahead = timedelta()
+    expiry = Expiry(database, hosted.objects, hosted.platform.gateway.calls, clock=lambda: db.now() + ahead)
+    objects = [StoredObject(id=uuid4(), expires_at=db.now() + timedelta(hours=1)) for _ in range(12)]
+    async with database.transaction() as session:
+        session.add_all(objects)
+    paths = [hosted.folder / "data" / one.id.hex[:2] / one.id.hex for one in objects]
+    refused = paths[:7]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path in refused:
+            path.mkdir()  # no store removes a folder for an object
+        else:
+            path.write_bytes(b"x")
+
+    async def left() -> int:
+        async with database.transaction() as session:
+            return len((await session.execute(select(StoredObject.id))).all())
+
+    ahead = timedelta(hours=2)
+    for _ in range(len(refused)):
+        with suppress(StoreFailed):
+            await expiry.once()
+    assert (hosted.stored(), await left()) == ([], len(refused))
+    await expiry.once()
+    for path in refused:
+        path.rmdir()
+    ahead = timedelta(hours=4)
+    await expiry.once()
+    assert await left() == 0
     await database.close()
 
 
