@@ -28,6 +28,8 @@ CLIENT_LEFT = 499
 """Status in the record of a call whose client did not wait for the answer."""
 _COLLECT_BELOW = 256 * 1024
 """Errors up to this size are read whole, for the record."""
+_COLLECT_AT_MOST = 32 * 1024 * 1024
+"""The same where an application's default answers in their place."""
 _INPUT_HEAD = 128
 _OUTCOME_ERROR = OUTCOME_ERROR.encode()
 _RESULT_TYPES = frozenset({b"application/json", b"text/plain; charset=utf-8"})
@@ -231,6 +233,9 @@ class Call:
     def answer_begun(self, status: int, content_type: bytes, outcome: bytes, length: int, first: bytes) -> None:
         """The head of an answer that does not come in one piece."""
         if outcome == _OUTCOME_ERROR and (length <= _COLLECT_BELOW or self._application is not None):
+            if length > _COLLECT_AT_MOST:
+                self._give_up(ReplicaLost("the algorithm's replica answered with an error that is too long"))
+                return
             self._collected = [b"%d" % status, content_type, first]
             return
         self._collected = None
@@ -284,11 +289,16 @@ class Call:
             return
         if now < self.deadline + self._calls.grace:
             return
-        connection, self._connection = self._connection, None
-        connection.give_up()
-        self.fail(GatewayTimeout(f"the algorithm's replica did not answer within {self._timeout:g} s"))
+        self._give_up(GatewayTimeout(f"the algorithm's replica did not answer within {self._timeout:g} s"))
 
     # The end
+
+    def _give_up(self, problem: Problem) -> None:
+        """Fail, and wait for the replica no longer."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.give_up()
+        self.fail(problem)
 
     def fail(self, problem: Problem) -> None:
         """Answer with the problem, or break the answer off if it has begun."""

@@ -191,6 +191,20 @@ async def test_an_answer_that_has_begun_is_not_replaced(digits: Digits) -> None:
     assert digits.platform.gateway.calls.tally.defaults == 0
 
 
+async def test_an_error_without_end_is_answered_by_the_default(digits: Digits, records: list[CallRecord]) -> None:
+    async def endless(asked: Asked) -> Answer:
+        head, _, body = envelope({"message": "m" * 100_000}, outcome="error").partition(b"\r\n\r\n")
+        lines = [line for line in head.split(b"\r\n") if not line.startswith(b"content-length")]
+        return b"\r\n".join([*lines, b"content-length: 1000000000", b"", body])
+
+    version, replica = await digits.version(play=endless)
+    await digits.say(version)
+    assert "error that is too long" in default_reason(await digits.call())
+    await eventually(lambda: not replica.writers)
+    await eventually(lambda: [record.status for record in records] == [500])
+    assert not digits.platform.gateway.calls.under_way
+
+
 async def test_with_no_replica_or_no_version_the_default_answers_at_once(digits: Digits) -> None:
     await digits.say(None)
     assert default_reason(await digits.call()) == f"no version is linked to the application '{NAME}' yet"
