@@ -47,7 +47,7 @@ def next_pace(pace: float, seconds: float) -> float:
 
 def ahead_of(pace: float) -> int:
     """How many calls a replica of that pace may be sent ahead."""
-    return min(int(AHEAD_SECONDS / pace), AHEAD_MOST) if pace <= SLOWEST_PACE else 0
+    return int(min(AHEAD_SECONDS / pace, AHEAD_MOST)) if pace <= SLOWEST_PACE else 0
 
 
 def has_room(replica: Candidate, now: float) -> bool:

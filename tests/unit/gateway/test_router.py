@@ -152,6 +152,14 @@ def test_a_fast_replica_earns_its_allowance_over_hundreds_of_calls() -> None:
     assert ahead_of(pace) == AHEAD_MOST
 
 
+def test_a_replica_whose_answers_take_no_time_has_a_bounded_allowance() -> None:
+    pace = FIRST_PACE
+    for _ in range(100_000):
+        pace = next_pace(pace, 0.0)
+        assert ahead_of(pace) <= AHEAD_MOST
+    assert ahead_of(pace) == AHEAD_MOST
+
+
 def test_one_slow_call_ends_the_allowance() -> None:
     assert ahead_of(next_pace(0.0001, 2 * SLOWEST_PACE)) == 0
 
