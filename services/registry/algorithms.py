@@ -17,11 +17,12 @@ from libs.common.contracts.references import NAME
 from libs.common.db import Database, after_commit, now
 from libs.common.pages import Page
 from libs.common.problems import Conflict, Forbidden, Invalid
-from services.registry import algorithm_settings, linked_versions, orders, satellites, store, templates
+from services.registry import algorithm_settings, linked_versions, satellites, still_serving, store, templates
 from services.registry.algorithm_settings import ScalingChange, SettingsChange
 from services.registry.audit import Audit
 from services.registry.catalog import Catalog
 from services.registry.details import DetailsChange
+from services.registry.launch_statuses import Statuses
 from services.registry.models import Algorithm
 from services.registry.pages import Paging
 from services.registry.repositories import Repositories
@@ -128,17 +129,20 @@ class Algorithms:
         request = UpdateRequest(settings=SettingsChange(scaling=asked))
         return await self.update(session, algorithm_id, request, who)
 
-    async def delete(self, session: AsyncSession, algorithm_id: UUID, who: Principal) -> None:
+    async def delete(self, session: AsyncSession, algorithm_id: UUID, who: Principal, statuses: Statuses) -> None:
         """Take an algorithm out of the catalog, with its builds, versions and secrets; its repository moves aside.
 
+        Args:
+            statuses: what deployers say of the launches that it may serve with.
+
         Raises Forbidden when it has a public version and the caller is no administrator, Conflict
-        while a launch runs it or an application has a version of it.
+        while a launch may be served by it or an application has a version of it.
         """
         algorithm = await store.locked(session, algorithm_id)
         if not who.is_admin and await store.is_public(session, algorithm_id):
             raise Forbidden("this algorithm has public versions; only administrators may delete it")
-        if running := await orders.deployed_with(session, algorithm_id):
-            raise Conflict(f"it runs with the launches {', '.join(running)}; stop them first")
+        if obstacle := still_serving.obstacle(await still_serving.candidates(session, algorithm_id), statuses):
+            raise Conflict(obstacle)
         if linked := await linked_versions.of_algorithm(session, algorithm_id):
             raise Conflict(f"it is linked to the applications {', '.join(linked)}; unlink it first")
         self._audit.record(session, who, "algorithm.delete", f"{algorithm.owner}/{algorithm.name}")

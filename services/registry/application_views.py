@@ -7,8 +7,8 @@ from typing import Any
 
 from libs.common.contracts.applications import reference
 from libs.common.contracts.launches import LaunchStatus
+from services.registry.launch_statuses import Statuses
 from services.registry.models import Application, LinkedVersion
-from services.registry.satellite_views import Statuses
 from services.registry.views import timestamp
 
 

@@ -11,6 +11,9 @@ from libs.common.problems import Unavailable
 
 log = logs.get(__name__)
 
+Statuses = Mapping[UUID, LaunchStatus] | None
+"""What deployers say of launches, by id; None when none of them answered."""
+
 
 class LaunchStatuses:
     """Args:
@@ -21,7 +24,7 @@ class LaunchStatuses:
         self._ask = ask
         self._failures = 0
 
-    async def __call__(self, ids: Collection[UUID]) -> Mapping[UUID, LaunchStatus] | None:
+    async def __call__(self, ids: Collection[UUID]) -> Statuses:
         """By id; None when no deployer answers, which is logged when it begins, and again when it lasts."""
         if not ids:
             return {}

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.contracts.launches import OrderAction
 from libs.common.pages import Page
-from services.registry.models import Launch, Order, SatelliteVersion
+from services.registry.models import Launch, Order
 from services.registry.pages import Paging
 
 _NEWEST = select(Order.launch_id, func.max(Order.number).label("number")).group_by(Order.launch_id).subquery()
@@ -52,24 +52,3 @@ async def deployed(session: AsyncSession, *, satellite_id: UUID) -> list[tuple[L
         .order_by(func.lower(Launch.name), Launch.id)
     )
     return [(row[0], row[1]) for row in await session.execute(query)]
-
-
-async def deployed_with(session: AsyncSession, algorithm_id: UUID) -> list[str]:
-    """Names of launches that were last ordered to run with an algorithm."""
-    query = (
-        select(Launch.name)
-        .join(Order, Order.launch_id == Launch.id)
-        .join(_NEWEST, (_NEWEST.c.launch_id == Order.launch_id) & (_NEWEST.c.number == Order.number))
-        .join(
-            SatelliteVersion,
-            (SatelliteVersion.satellite_id == Launch.satellite_id)
-            & (SatelliteVersion.number == Order.satellite_version),
-        )
-        .where(
-            Order.action == OrderAction.DEPLOY,
-            SatelliteVersion.entries.contains([{"algorithm_id": str(algorithm_id)}]),
-        )
-        .order_by(Launch.name)
-        .limit(10)
-    )
-    return list((await session.execute(query)).scalars())

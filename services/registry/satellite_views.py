@@ -7,13 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from libs.common.contracts.launches import BundleTarget, EntryStatus, LaunchEntry, LaunchStatus, OrderAction
+from libs.common.contracts.launches import BundleTarget, EntryStatus, LaunchEntry, OrderAction
+from services.registry.launch_statuses import Statuses
 from services.registry.models import Launch, Order, Satellite, SatelliteRun, SatelliteVersion
 from services.registry.reports import Usage
 from services.registry.views import timestamp
-
-Statuses = Mapping[UUID, LaunchStatus] | None
-"""What deployers say of launches, by id; None when none of them answered."""
 
 
 def satellite(row: Satellite, version: SatelliteVersion) -> dict[str, Any]:

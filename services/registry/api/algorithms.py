@@ -14,7 +14,7 @@ from libs.common.contracts.references import NAME
 from libs.common.db import Session
 from libs.common.openapi import reads
 from libs.common.problems import Forbidden, Invalid, NotFound
-from services.registry import access, algorithms, store, versions, views
+from services.registry import access, algorithms, still_serving, store, versions, views
 from services.registry.access import NO_SUCH_ALGORITHM, NoSuchAlgorithm
 from services.registry.algorithms import CreateRequest, UpdateRequest
 from services.registry.api.requests import Parts, Subject, body, links, next_link, of_algorithm, paging, subject
@@ -62,9 +62,14 @@ async def update_algorithm(
 
 
 @of_algorithm(changes, "DELETE", "", status_code=204)
-async def delete_algorithm(row: Subject, who: Caller, parts: Parts, session: Session) -> Response:
-    access.check_manages(who, row.owner, known=await store.is_public(session, row.id))
-    await parts.algorithms.delete(session, row.id, who)
+async def delete_algorithm(request: Request, who: Caller, parts: Parts) -> Response:
+    async with parts.database.transaction() as session:
+        row = await subject(request, session)
+        access.check_manages(who, row.owner, known=await store.is_public(session, row.id))
+        found = await still_serving.candidates(session, row.id)
+    statuses = await parts.launch_statuses([one.launch_id for one in found])
+    async with parts.database.transaction() as session:
+        await parts.algorithms.delete(session, row.id, who, statuses)
     return Response(status_code=204)
 
 

@@ -23,6 +23,7 @@ from services.registry.app import create_app
 from services.registry.models import Build
 from services.registry.registry import Registry
 from services.registry.settings import RegistrySettings
+from tests.support.deployer_double import DeployerDouble
 from tests.support.eventually import eventually
 from tests.support.fakts_double import FaktsDouble
 from tests.support.postgres import Postgres
@@ -205,12 +206,25 @@ Starter = Callable[..., Any]
 
 
 @pytest.fixture
-async def start(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Starter]:
+async def fakts() -> AsyncIterator[FaktsDouble]:
+    async with FaktsDouble().serve() as running:
+        yield running
+
+
+@pytest.fixture
+async def deployer(fakts: FaktsDouble) -> AsyncIterator[DeployerDouble]:
+    """A deployer that registries find when they start: name it before `platform`."""
+    async with DeployerDouble().serve() as running:
+        fakts.offer("deployer", running.url)
+        yield running
+
+
+@pytest.fixture
+async def start(postgres: Postgres, fakts: FaktsDouble, tmp_path: Path) -> AsyncIterator[Starter]:
     """Starts registries: `async with start(build_lease_seconds=1) as platform`. All share database, files and bus, as
     instances and restarts of one service do; `instead` is used in the bus's place."""
     url = await postgres.create_database(("registry", "services.registry.migrations"))
     async with AsyncExitStack() as stack:
-        fakts = await stack.enter_async_context(FaktsDouble().serve())
         bus = await stack.enter_async_context(MemoryBus())
         fakts.configure("registry", database_url=url, secrets_key="a key for tests")
         keys = _people(fakts)
