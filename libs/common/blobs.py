@@ -53,8 +53,7 @@ class Blobs:
 
     async def put_file(self, file: Path) -> str:
         """Store a file's bytes without holding them in memory; returns their digest."""
-        with file.open("rb") as source:
-            digest = hashlib.file_digest(source, "sha256").hexdigest()
+        digest = await asyncio.to_thread(_digest, file)
         if not await self.exists(digest):
             await obstore.put_async(self._store, _path(digest), file)
         return digest
@@ -154,6 +153,11 @@ class Objects:
 
 def valid_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _path(digest: str) -> str:

@@ -188,7 +188,7 @@ class Builds(WorkQueue[Build]):
                 await self._parts.repositories.archive(found.algorithm_id, found.commit, target)
                 digest = await self._parts.blobs.put_file(target)
             except GitFailed as error:
-                reason = f"the source of the commit cannot be read: {error}"
+                reason = f"the source of the commit cannot be taken: {error}"
         async with self._parts.database.transaction() as session:
             build = await self.find(session, build_id)
             if build is None or build.state is not BuildState.QUEUED:

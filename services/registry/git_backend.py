@@ -17,13 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from libs.common import logs
 from libs.common.problems import Problem, TooLarge, Unavailable
-from services.registry.git_process import Git
+from services.registry.git_process import CHUNK, Git, tail
 
 log = logs.get(__name__)
 
-CHUNK = 1 << 16
 MAX_HEADER_BYTES = 16 * 1024
-STDERR_CHARACTERS = 2000
 FRESH = {"cache-control": "no-cache, max-age=0, must-revalidate", "pragma": "no-cache"}
 
 
@@ -134,7 +132,7 @@ class BackendAnswer(Response):
     async def _answer(self, process: Process, send: Send) -> None:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         assert process.stderr is not None  # noqa: S101 - it is a pipe
-        complaints = asyncio.create_task(_tail(process.stderr))
+        complaints = asyncio.create_task(tail(process.stderr))
         try:
             status, headers = await _head(process.stdout)
             chunk = await process.stdout.read(CHUNK)
@@ -180,11 +178,3 @@ async def _head(stdout: asyncio.StreamReader) -> tuple[int, list[tuple[bytes, by
     if not headers:
         raise Unavailable("git ended without an answer; try again")
     return status, headers
-
-
-async def _tail(stderr: asyncio.StreamReader) -> str:
-    """The end of what git complains about."""
-    kept = b""
-    while chunk := await stderr.read(CHUNK):
-        kept = (kept + chunk)[-STDERR_CHARACTERS:]
-    return kept.decode(errors="replace").strip()

@@ -12,13 +12,16 @@ import os
 import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO
 
 GRACE_SECONDS = 5.0
 RUN_SECONDS = 60.0
+CHUNK = 1 << 16
+MAX_OUTPUT = 8 << 20
+"""Bytes that a command may say to who keeps them in memory."""
+STDERR_BYTES = 2000
 
 
 class GitFailed(Exception):
@@ -83,14 +86,13 @@ class Git:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         stdin: int = DEVNULL,
-        stdout: int | IO[bytes] = PIPE,
     ) -> AsyncIterator[Process]:
         """A git process that is ended, with all it started, when the context is left."""
         process = await asyncio.create_subprocess_exec(
             self._program,
             *arguments,
             stdin=stdin,
-            stdout=stdout,
+            stdout=PIPE,
             stderr=PIPE,
             env={**self._environment, **(environment or {})},
             start_new_session=True,
@@ -106,32 +108,82 @@ class Git:
                 raise
 
     async def run(
+        self, repository: Path, *arguments: str, feed: bytes | None = None, seconds: float = RUN_SECONDS
+    ) -> bytes:
+        """Run a command on a repository; its output, of at most MAX_OUTPUT. Raises GitFailed, TimeoutError."""
+        output = bytearray()
+
+        async def keep(chunk: bytes) -> None:
+            output.extend(chunk)
+            if len(output) > MAX_OUTPUT:
+                raise GitFailed(f"git {arguments[0]} says more than {MAX_OUTPUT} bytes")
+
+        await self.stream(repository, *arguments, take=keep, feed=feed, seconds=seconds)
+        return bytes(output)
+
+    async def stream(
         self,
         repository: Path,
         *arguments: str,
+        take: Callable[[bytes], Awaitable[None]],
         feed: bytes | None = None,
-        stdout: int | IO[bytes] = PIPE,
         seconds: float = RUN_SECONDS,
-    ) -> bytes:
-        """Run a command on a repository; its output. Raises GitFailed, TimeoutError."""
-        command: Sequence[str] = ("--git-dir", str(repository), *arguments)
+    ) -> None:
+        """Run a command on a repository. Raises GitFailed, TimeoutError, and what `take` raises, which ends it.
+
+        Args:
+            take: is given the output piece by piece.
+        """
+        command = ("--git-dir", str(repository), *arguments)
         stdin = DEVNULL if feed is None else PIPE
-        async with asyncio.timeout(seconds), self.running(*command, stdin=stdin, stdout=stdout) as process:
-            output, errors = await process.communicate(feed)
+        async with asyncio.timeout(seconds), self.running(*command, stdin=stdin) as process:
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            assert process.stderr is not None  # noqa: S101 - it is a pipe
+            complaints = asyncio.create_task(tail(process.stderr))
+            feeding = asyncio.create_task(_feed(process.stdin, feed or b""))
+            try:
+                while chunk := await process.stdout.read(CHUNK):
+                    await take(chunk)
+                said = await complaints
+                await process.wait()
+            finally:
+                complaints.cancel()
+                feeding.cancel()
+                await asyncio.gather(complaints, feeding, return_exceptions=True)
         if process.returncode != 0:
-            raise GitFailed(errors.decode(errors="replace").strip()[-1000:] or f"git {arguments[0]} failed")
-        return output or b""
+            raise GitFailed(said or f"git {arguments[0]} failed")
+
+
+async def tail(stderr: asyncio.StreamReader) -> str:
+    """The end of what git complains about, once it has said all."""
+    kept = b""
+    while chunk := await stderr.read(CHUNK):
+        kept = (kept + chunk)[-STDERR_BYTES:]
+    return kept.decode(errors="replace").strip()
+
+
+async def _feed(stdin: asyncio.StreamWriter | None, content: bytes) -> None:
+    """What git does not want any more is dropped: it says why in other words."""
+    if stdin is not None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            stdin.write(content)
+            await stdin.drain()
+        stdin.close()
 
 
 async def _end(process: Process, grace: float) -> None:
-    """End what is left of the process and of its group."""
+    """End what is left of the process and of its group. What it still says is dropped."""
+    gone = asyncio.gather(_drop(process.stdout), _drop(process.stderr), process.wait())
     if process.returncode is None:
         _signal(process, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await process.communicate()
+        await asyncio.wait({gone}, timeout=grace)
         _signal(process, signal.SIGKILL)
-    await process.communicate()
+    await gone
+
+
+async def _drop(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(CHUNK):
+        pass
 
 
 def _signal(process: Process, what: signal.Signals) -> None:

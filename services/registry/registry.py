@@ -90,7 +90,7 @@ class Registry:
         publisher = FeedPublisher(database, FeedVersion, FeedEntry)
         catalog, audit, signals = Catalog(publisher), Audit(runtime.bus, database), Signals()
         git = Git(settings.git_limit_mib * MIB)
-        repositories = Repositories(settings.data_dir / "git", git)
+        repositories = Repositories(settings.data_dir / "git", git, source_limit=settings.source_limit_mib * MIB)
         blobs = Blobs(configuration.blob_url or str((settings.data_dir / "blobs").absolute()))
         builds = Builds(BuildParts(database, repositories, blobs, runtime.bus, catalog, signals), settings)
         patience = Patience(

@@ -18,6 +18,7 @@ from services.registry.templates import TemplateFile
 
 MASTER = "refs/heads/master"
 LOG_LIMIT = 500
+ARCHIVE_SECONDS = 600.0
 _REMOVED = ".removed"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -33,9 +34,15 @@ class Commit:
 class Repositories:
     """See the module's documentation. A repository exists as long as its algorithm's row does."""
 
-    def __init__(self, folder: Path, git: Git) -> None:
+    def __init__(self, folder: Path, git: Git, *, source_limit: int) -> None:
+        """
+        Args:
+            source_limit: most bytes that the archive of a commit may have. Git packs what repeats itself into very
+                little, so what a push may bring says nothing of it.
+        """
         self.folder = folder
         self._git = git
+        self._source_limit = source_limit
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / _REMOVED).mkdir(exist_ok=True, mode=0o700)
 
@@ -66,10 +73,24 @@ class Repositories:
         return None
 
     async def archive(self, algorithm_id: UUID, commit: str, target: Path) -> None:
-        """Write the tar archive of a commit's tree, all of it: the same bytes each time. Raises GitFailed."""
+        """Write the tar archive of a commit's tree, all of it: the same bytes each time.
+
+        Raises GitFailed when that cannot be, or is larger than a source may be; TimeoutError.
+        """
+        size = 0
         with target.open("wb") as file:
-            await self._git.run(
-                self.path(algorithm_id), "archive", "--format=tar", commit, stdout=file, seconds=600.0
+
+            async def take(chunk: bytes) -> None:
+                nonlocal size
+                size += len(chunk)
+                if size > self._source_limit:
+                    raise GitFailed(
+                        f"it is larger than {self._source_limit >> 20} MiB, which is the most that is built"
+                    )
+                await asyncio.to_thread(file.write, chunk)
+
+            await self._git.stream(
+                self.path(algorithm_id), "archive", "--format=tar", commit, take=take, seconds=ARCHIVE_SECONDS
             )
 
     async def commits(self, algorithm_id: UUID, *, since: str | None, until: str | None) -> list[Commit]:

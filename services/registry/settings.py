@@ -14,6 +14,8 @@ class RegistrySettings(ServiceSettings):
 
     git_limit_mib: int = Field(default=512, ge=1)
     """Most that one git request may carry."""
+    source_limit_mib: int = Field(default=1024, ge=1)
+    """Largest source that is built, unpacked: a commit with more in it fails its build."""
     git_seconds: float = Field(default=900.0, gt=0)
     """For one git request, from its first byte to its last."""
     git_processes: int = Field(default=16, ge=1)

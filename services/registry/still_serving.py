@@ -80,8 +80,8 @@ def obstacle(found: Collection[Candidate], statuses: Statuses) -> str | None:
         return f"it runs with the launches {_list(wanted)}; stop them, or deploy a version without it, first"
     if left := [one.name for one in found if _may_serve(one, statuses)]:
         return (
-            f"it may still serve with the launches {_list(left)}, as what was ordered since is not known to be deployed;"
-            " stop them first, or wait for that"
+            f"it may still serve with the launches {_list(left)}, as what was ordered since is not known to be"
+            " deployed; stop them first, or wait for that"
         )
     return None
 

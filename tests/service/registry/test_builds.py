@@ -117,7 +117,24 @@ class TestJobs:
             return row if row["state"] == "failed" else None
 
         row = await eventually(failed)
-        assert "the source of the commit cannot be read" in row["reason"]
+        assert "the source of the commit cannot be taken" in row["reason"]
+
+    async def test_a_small_push_of_a_large_source_fails_its_build_and_keeps_nothing(self, start: Starter) -> None:
+        async with start(source_limit_mib=1) as platform:
+            await platform.create()
+            clone = await platform.clone().start()
+            await clone.commit("zeros", b"\0" * (8 << 20))
+            await clone.push()
+
+            async def failed() -> Any:
+                rows = await platform.builds()
+                row = await state(platform, rows[0]["build_id"]) if rows else None
+                return row if row is not None and row["state"] == "failed" else None
+
+            row = await eventually(failed)
+            assert "it is larger than 1 MiB" in row["reason"]
+            blobs = platform.folder / "data" / "blobs"
+            assert sum(path.stat().st_size for path in blobs.rglob("*") if path.is_file()) < 1 << 20
 
 
 async def due(platform: Platform) -> None:

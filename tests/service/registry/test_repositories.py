@@ -24,7 +24,7 @@ FILES = templates.render(Language.PYTHON, "joe", "hello")
 
 @pytest.fixture
 def repositories(tmp_path: Path) -> Repositories:
-    return Repositories(tmp_path / "git", Git(LIMIT))
+    return Repositories(tmp_path / "git", Git(LIMIT), source_limit=LIMIT)
 
 
 async def test_archives_of_a_commit_are_the_same_bytes(repositories: Repositories, tmp_path: Path) -> None:
@@ -48,6 +48,17 @@ async def test_what_is_not_there_has_no_head_and_no_archive(repositories: Reposi
     assert await repositories.head(uuid4()) is None
     with pytest.raises(GitFailed):
         await repositories.archive(uuid4(), "f" * 40, tmp_path / "x")
+
+
+async def test_a_source_that_is_larger_than_allowed_has_no_archive(
+    repositories: Repositories, tmp_path: Path
+) -> None:
+    algorithm_id = uuid4()
+    zeros = TemplateFile("zeros", b"\0" * (4 * LIMIT))
+    commit = await repositories.create(algorithm_id, [*FILES, zeros], "4 MiB that pack into a few KiB")
+    with pytest.raises(GitFailed, match="larger than 1 MiB"):
+        await repositories.archive(algorithm_id, commit, tmp_path / "x")
+    assert (tmp_path / "x").stat().st_size <= LIMIT
 
 
 async def test_messages_of_commits_keep_their_lines(repositories: Repositories) -> None:
