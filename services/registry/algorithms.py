@@ -167,7 +167,7 @@ async def page(
     if owner is not None:
         query = query.where(Algorithm.owner == owner)
     if search:
-        query = query.where(func.strpos(func.lower(Algorithm.owner + "/" + Algorithm.name), search.lower()) > 0)
+        query = query.where(func.strpos(func.lower(Algorithm.owner + "/" + Algorithm.name), func.lower(search)) > 0)
     if paging.after is not None:
         query = query.where(tuple_(Algorithm.owner, Algorithm.name) > tuple_(*paging.after))
     query = query.order_by(Algorithm.owner, Algorithm.name).limit(paging.limit + 1)

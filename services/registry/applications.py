@@ -249,14 +249,15 @@ async def page(session: AsyncSession, paging: Paging, *, search: str | None) -> 
     """By name; those that have a text in name or description."""
     query = select(Application).where(Application.removed_at.is_(None))
     if search:
-        wanted = search.lower()
+        wanted = func.lower(search)
         found = (func.strpos(func.lower(text), wanted) > 0 for text in (Application.name, Application.description))
         query = query.where(or_(*found))
     place = tuple_(func.lower(Application.name), Application.id)
     if paging.after is not None:
-        query = query.where(place > tuple_(*paging.after))
+        name, key = paging.after
+        query = query.where(place > tuple_(func.lower(name), key))
     query = query.order_by(func.lower(Application.name), Application.id).limit(paging.limit + 1)
-    return paging.page((await session.execute(query)).scalars().all(), lambda one: (one.name.lower(), one.id))
+    return paging.page((await session.execute(query)).scalars().all(), lambda one: (one.name, one.id))
 
 
 async def _check_free(session: AsyncSession, name: str) -> None:

@@ -258,7 +258,7 @@ async def page(
     if satellite_id is not None:
         query = query.where(Launch.satellite_id == satellite_id)
     if search:
-        wanted = search.lower()
+        wanted = func.lower(search)
         query = query.where(
             or_(
                 func.strpos(func.lower(Launch.name), wanted) > 0,
@@ -266,10 +266,11 @@ async def page(
             )
         )
     if paging.after is not None:
-        query = query.where(tuple_(func.lower(Launch.name), Launch.id) > tuple_(*paging.after))
+        name, key = paging.after
+        query = query.where(tuple_(func.lower(Launch.name), Launch.id) > tuple_(func.lower(name), key))
     query = query.order_by(func.lower(Launch.name), Launch.id).limit(paging.limit + 1)
     rows = (await session.execute(query)).scalars().all()
-    return paging.page(rows, lambda one: (one.name.lower(), one.id))
+    return paging.page(rows, lambda one: (one.name, one.id))
 
 
 async def _satellite(session: AsyncSession, row: Launch) -> Satellite:

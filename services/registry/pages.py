@@ -1,4 +1,8 @@
-"""Pages of lists, as requests ask for them. Pure."""
+"""Pages of lists, as requests ask for them. Pure.
+
+A place holds what rows have, as they have it. Where a list is sorted by `lower(name)`, PostgreSQL makes both sides
+of the comparison: what it takes for capital letters depends on the database's locale, and is not what Python does.
+"""
 
 from __future__ import annotations
 

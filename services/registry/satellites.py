@@ -194,16 +194,17 @@ async def page(session: AsyncSession, paging: Paging, *, search: str | None) -> 
     """By name; those that have a text in it."""
     query = select(Satellite).where(Satellite.removed_at.is_(None))
     if search:
-        query = query.where(func.strpos(func.lower(Satellite.name), search.lower()) > 0)
+        query = query.where(func.strpos(func.lower(Satellite.name), func.lower(search)) > 0)
     place = tuple_(func.lower(Satellite.name), Satellite.id)
     if paging.after is not None:
-        query = query.where(place > tuple_(*paging.after))
+        name, key = paging.after
+        query = query.where(place > tuple_(func.lower(name), key))
     rows = (
         (await session.execute(query.order_by(func.lower(Satellite.name), Satellite.id).limit(paging.limit + 1)))
         .scalars()
         .all()
     )
-    return paging.page(rows, lambda one: (one.name.lower(), one.id))
+    return paging.page(rows, lambda one: (one.name, one.id))
 
 
 async def is_vanity(session: AsyncSession, owner: str, name: str) -> bool:

@@ -87,11 +87,11 @@ async def built(session: AsyncSession, owner: str, name: str, commit: str) -> tu
 
 async def is_application(session: AsyncSession, owner: str, name: str) -> bool:
     """Is `owner/name` the reference of an application, however its letters are written?"""
-    same = (func.lower(Application.name) == name.lower()) & Application.removed_at.is_(None)
+    same = (func.lower(Application.name) == func.lower(name)) & Application.removed_at.is_(None)
     return owner.lower() == ADDRESS and bool((await session.execute(select(exists().where(same)))).scalar_one())
 
 
 async def exists_ignoring_case(session: AsyncSession, owner: str, name: str) -> bool:
     """Is there an algorithm of that name, however its letters are written?"""
-    same = (func.lower(Algorithm.owner) == owner.lower()) & (func.lower(Algorithm.name) == name.lower())
+    same = (func.lower(Algorithm.owner) == func.lower(owner)) & (func.lower(Algorithm.name) == func.lower(name))
     return bool((await session.execute(select(exists().where(same)))).scalar_one())

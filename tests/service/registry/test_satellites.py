@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -66,6 +67,27 @@ async def test_each_edit_of_the_algorithms_makes_a_version_that_stays(platform: 
     assert (await platform.ask("GET", f"{address}/versions/3", "root")).status_code == 404
     assert [one["name"] for one in (await platform.ok("GET", f"{SATELLITES}?q=RI", "root"))["items"]] == ["rim"]
     assert (await platform.ok("GET", f"{SATELLITES}?q=x", "root"))["items"] == []
+
+
+@pytest.mark.parametrize("names", [["Äpfel", "Öl", "Zeta"], ["ΑΣ", "ΑΣΑ", "Ω"], ["İa", "b"]])
+async def test_pages_have_each_satellite_and_launch_once_whatever_its_letters(
+    platform: Platform, commits: list[str], names: list[str]
+) -> None:
+    satellites = [await made(platform, commits[0], name) for name in names]
+    for name in names:
+        await launched(platform, satellites[0], name)
+    for address in (SATELLITES, LAUNCHES):
+        whole = [one["name"] for one in (await platform.ok("GET", address, "root"))["items"]]
+        assert sorted(whole) == sorted(names)
+        found, cursor = [], ""
+        for _ in range(len(names)):
+            page = await platform.ok("GET", f"{address}?limit=1{cursor}", "root")
+            found += [one["name"] for one in page["items"]]
+            cursor = f"&cursor={page['cursor']}"
+        assert (found, page["cursor"]) == (whole, None)
+        for name in names:
+            items = (await platform.ok("GET", f"{address}?q={quote(name)}", "root"))["items"]
+            assert name in [one["name"] for one in items]
 
 
 async def test_two_who_edit_at_once_do_not_overwrite_each_other(platform: Platform, commits: list[str]) -> None:
