@@ -123,13 +123,16 @@ def promote(
     to: Annotated[str, typer.Argument(metavar="TO", help="Id of the launch that takes the version over.")],
     wait: Wait = True,
 ) -> None:
-    """Deploy the version that runs here with another launch: from development to production."""
+    """Deploy the version that runs here with another launch: from development to production.
+
+    Only what is deployed is promoted.
+    """
     _order(session, launch_id, "promote", {"to": to}, wait=wait)
 
 
 @command(app, "pause")
 def pause(session: Session, launch_id: LaunchId, undo: Annotated[bool, typer.Option("--undo")] = False) -> None:
-    """Start and end nothing of a launch. Calls go on."""
+    """Start and end nothing of a launch. Calls go on. With --undo, or by 'stop', this ends."""
     ordered = session.administrator.order_launch(launch_id, "resume" if undo else "pause")
     session.output.document({"launch": launch_id, "paused": ordered["paused"]}, ordered)
 

@@ -6,6 +6,7 @@ Changing or removing a launch changes nothing that runs; an order does. Orders a
 
 from __future__ import annotations
 
+import contextlib
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, or_, select, tuple_
@@ -24,16 +25,19 @@ from libs.common.contracts.launches import (
     KeySet,
     KubernetesTarget,
     LaunchEntry,
+    LaunchState,
     OrderAction,
     Target,
 )
 from libs.common.db import after_commit, now
 from libs.common.feed import FeedPublisher
 from libs.common.pages import Page
-from libs.common.problems import Conflict, NotFound, Unprocessable
-from services.registry import launch_fields, orders, plans, satellite_entries, satellites
+from libs.common.problems import Conflict, NotFound, Unavailable, Unprocessable
+from services.registry import launch_fields, orders, plans, satellite_entries, satellites, store
+from services.registry.access import NoSuchAlgorithm
 from services.registry.audit import Audit
 from services.registry.launch_fields import LaunchBody, LaunchChange
+from services.registry.launch_statuses import Statuses
 from services.registry.models import AcceptedKeys, Build, Launch, Order, Satellite
 from services.registry.pages import Paging
 
@@ -105,7 +109,7 @@ class Launches:
 
         Raises:
             Unprocessable: there is no such version, or the target is none that deployers launch on.
-            Conflict: an algorithm of the version does not exist any more, or the launch runs elsewhere.
+            Conflict: an algorithm of the version does not exist any more, or the launch is paused or runs elsewhere.
         """
         row = await locked(session, launch_id)
         satellite = await _satellite(session, row)
@@ -120,14 +124,17 @@ class Launches:
                 "this launch's target is a bundle: fetch it with 'constellation satellite "
                 f"{satellite.id} {row.id} get KEY' and deploy it where it shall run"
             )
-        await _check_place(session, row, target)
+        await _check_free(session, row, target)
         if version is not None:
             row.satellite_version = await _version(session, satellite, version)
         await _check_built(session, satellite, row.satellite_version)
         return await self._order(session, row, OrderAction.DEPLOY, who, promoted_from=promoted_from)
 
     async def stop(self, session: AsyncSession, launch_id: UUID, who: Principal) -> Order:
-        """Order that nothing of the launch run. Works for a removed launch too. Raises NotFound."""
+        """Order that nothing of the launch run, which ends a pause. Works for a removed launch too.
+
+        Raises NotFound, Conflict when it was never deployed.
+        """
         row = await session.get(Launch, launch_id, with_for_update=True)
         newest = await orders.newest(session, launch_id)
         if row is None or (row.removed_at is not None and newest is None):
@@ -175,8 +182,19 @@ class Launches:
                 raise Conflict(f"launch '{row.name}' was deployed with no other version; name one to deploy")
         return await self.deploy(session, launch_id, who, version=version)
 
-    async def promote(self, session: AsyncSession, launch_id: UUID, to: UUID, who: Principal) -> Order:
-        """Deploy the version that was last deployed of one launch with another one of the same satellite."""
+    async def promote(
+        self, session: AsyncSession, launch_id: UUID, to: UUID, who: Principal, statuses: Statuses
+    ) -> Order:
+        """Deploy the version that runs of one launch with another one of the same satellite.
+
+        Args:
+            statuses: what deployers say of the first one.
+
+        Raises as `deploy`, and:
+            Conflict: not all of what was ordered last runs.
+            Unprocessable: the other one is of another satellite.
+            Unavailable: no deployer says what runs.
+        """
         row = await get(session, launch_id)
         newest = await orders.newest(session, launch_id)
         if newest is None or newest.action is OrderAction.STOP:
@@ -184,6 +202,7 @@ class Launches:
         other = await get(session, to)
         if other.satellite_id != row.satellite_id or other.id == row.id:
             raise Unprocessable("promote to another launch of the same satellite")
+        _check_deployed(row, newest, statuses)
         return await self.deploy(session, to, who, version=newest.satellite_version, promoted_from=row.id)
 
     async def _order(
@@ -285,9 +304,11 @@ async def _version(session: AsyncSession, satellite: Satellite, number: int | No
         raise Unprocessable(fault.detail) from None
 
 
-async def _check_place(session: AsyncSession, row: Launch, target: Target) -> None:
-    """Raises Conflict when the launch was ordered to run elsewhere, where nobody would end it."""
+async def _check_free(session: AsyncSession, row: Launch, target: Target) -> None:
+    """Raises Conflict when the launch is paused, or was ordered to run elsewhere, where nobody would end it."""
     newest = await orders.newest(session, row.id)
+    if newest is not None and newest.paused:
+        raise Conflict(f"launch '{row.name}' is paused, so nothing of it is started or ended; resume it first")
     if newest is None or newest.action is OrderAction.STOP:
         return
     before = _place(launch_fields.TARGET.validate_python(newest.target))
@@ -298,6 +319,23 @@ async def _check_place(session: AsyncSession, row: Launch, target: Target) -> No
         )
 
 
+def _check_deployed(row: Launch, newest: Order, statuses: Statuses) -> None:
+    """Raises Conflict when what runs is not what was ordered last, Unavailable when no deployer says what does."""
+    if statuses is None:
+        raise Unavailable(f"no deployer answers, so it is not known what runs of launch '{row.name}'; try again")
+    status = statuses.get(row.id)
+    state = status.state if status is not None and status.deployment_id == newest.deployment_id else None
+    if state is LaunchState.DEPLOYED:
+        return
+    said = "its deployment has not begun" if state is None else f"it is {state.value.replace('_', ' ')}"
+    serving = status.serving_version if status is not None else None
+    runs = f"version {serving} runs" if serving is not None else "nothing runs"
+    raise Conflict(
+        f"launch '{row.name}' was ordered to run version {newest.satellite_version}, but {said}, and {runs};"
+        " only what is deployed is promoted. Deploy the other launch with the version that it is to have"
+    )
+
+
 def _place(target: Target) -> str:
     """In words."""
     if isinstance(target, KubernetesTarget):
@@ -306,10 +344,14 @@ def _place(target: Target) -> str:
 
 
 async def _check_built(session: AsyncSession, satellite: Satellite, number: int) -> None:
-    """Raises Conflict when something that the version names does not exist any more."""
+    """Raises Conflict when something that the version names does not exist any more. What exists cannot be deleted
+    before the transaction ends; who deletes it then finds the order."""
     entries = [
         LaunchEntry.model_validate(one) for one in (await satellites.version(session, satellite, number)).entries
     ]
+    for algorithm_id in sorted({entry.algorithm_id for entry in entries}):
+        with contextlib.suppress(NoSuchAlgorithm):  # nor has it builds
+            await store.locked(session, algorithm_id)
     query = select(Build.id).where(
         Build.id.in_([entry.revision_id for entry in entries]), Build.state == BuildState.SUCCEEDED
     )

@@ -46,6 +46,8 @@ def test_a_launch_instance_from_its_making_to_its_end(
         expect(sheet).to_contain_text("1, which runs")
         do(page, "Pause", "Pause")
         expect(page.locator(STATE)).to_contain_text("paused")
+        for act in ("Deploy again", "Roll back"):
+            expect(sheet.get_by_role("button", name=act)).to_have_count(0)
         sheet.get_by_role("button", name="Resume").click()
         expect(page.locator(STATE)).not_to_contain_text("paused")
         expect(sheet.get_by_role("listitem").filter(has_text=re.compile("^Version . deployed"))).to_have_count(3)
@@ -88,11 +90,21 @@ def test_launches_elsewhere_promotion_and_why_something_does_not_run(
         expect(sheet.locator(".reason")).to_contain_text("zone")
         sheet.get_by_role("button", name="Promote").click()
         page.locator(CONFIRM).get_by_label("To").select_option(label="stage")
-        page.get_by_role("button", name="Promote to stage").click()
-        expect(page.locator(CONFIRM)).to_have_count(0)
-        assert platform.ask("GET", f"/admin/v1/launches/{stage}")["desired"]["promoted_from"] == dev
+        expect(page.locator(CONFIRM)).to_contain_text("Only what is deployed is promoted")
+        expect(page.get_by_role("button", name="Promote to stage")).to_be_disabled()
+        page.locator(CONFIRM).get_by_role("button", name="Cancel").click()
         do(page, "Stop", "Stop")
         expect(page.locator(STATE)).to_contain_text("stopped")
+        page.keyboard.press("Escape")
+        page.get_by_label("Search launch instances").fill("")
+        platform.ask("POST", f"/admin/v1/launches/{stage}/deploy")
+        page.get_by_role("link", name="stage").click()
+        expect(page.locator(STATE)).to_contain_text("deployed1 of 1 replicas ready")
+        sheet.get_by_role("button", name="Promote").click()
+        page.locator(CONFIRM).get_by_label("To").select_option(label="dev")
+        page.get_by_role("button", name="Promote to dev").click()
+        expect(page.locator(CONFIRM)).to_have_count(0)
+        assert platform.ask("GET", f"/admin/v1/launches/{dev}")["desired"]["promoted_from"] == stage
         page.keyboard.press("Escape")
 
         page.get_by_role("link", name="New launch instance").click()
@@ -107,7 +119,8 @@ def test_launches_elsewhere_promotion_and_why_something_does_not_run(
         expect(sheet).to_contain_text("Kubernetes, namespace edge")
         page.mouse.click(10, 10)  # beside the sheet
         expect(sheet).to_have_count(0)
-    platform.ask("POST", f"/admin/v1/launches/{stage}/stop")
+    for one in (dev, stage):
+        platform.ask("POST", f"/admin/v1/launches/{one}/stop")
 
 
 def test_a_bundle_and_what_it_reports_from_elsewhere(

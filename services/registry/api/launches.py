@@ -18,6 +18,7 @@ from libs.common.pages import Page
 from services.registry import launches, orders, reports, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
+from services.registry.api.running import RunningOfLaunch
 from services.registry.launch_fields import LaunchBody, LaunchChange
 from services.registry.models import Launch, Satellite
 from services.registry.pages import Paging
@@ -99,7 +100,8 @@ async def list_orders(launch_id: UUID, session: Session, asked: AskedPage) -> di
 
 @routes.post(f"{LAUNCH}/deploy", status_code=202, openapi_extra=reads(VersionBody))
 async def deploy(request: Request, launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
-    """Bring the launch's version, or the one that the body names, to run. The answer is the deployment."""
+    """Bring the launch's version, or the one that the body names, to run. The answer is the deployment. One that is
+    paused is resumed first."""
     asked = await body(request, VersionBody)
     order = await parts.launches.deploy(session, launch_id, who, version=asked.satellite_version)
     return satellite_views.deployment(order)
@@ -107,7 +109,7 @@ async def deploy(request: Request, launch_id: UUID, who: Caller, parts: Parts, s
 
 @routes.post(f"{LAUNCH}/stop", status_code=202)
 async def stop(launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
-    """End all that runs of the launch."""
+    """End all that runs of the launch, also of one that is paused."""
     return satellite_views.deployment(await parts.launches.stop(session, launch_id, who))
 
 
@@ -120,10 +122,13 @@ async def roll_back(request: Request, launch_id: UUID, who: Caller, parts: Parts
 
 
 @routes.post(f"{LAUNCH}/promote", status_code=202, openapi_extra=reads(PromotionBody))
-async def promote(request: Request, launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
-    """Deploy the version that runs here with another launch of the satellite: from dev to stage to prod."""
+async def promote(
+    request: Request, launch_id: UUID, who: Caller, parts: Parts, session: Session, *, running: RunningOfLaunch
+) -> dict[str, Any]:
+    """Deploy the version that runs here with another launch of the satellite: from dev to stage to prod. Only what is
+    deployed as it was ordered is promoted."""
     asked = await body(request, PromotionBody)
-    return satellite_views.deployment(await parts.launches.promote(session, launch_id, asked.to, who))
+    return satellite_views.deployment(await parts.launches.promote(session, launch_id, asked.to, who, running))
 
 
 @routes.get(f"{LAUNCH}/bundle", responses={202: {"model": BundleAwaited}})

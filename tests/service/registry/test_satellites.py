@@ -9,10 +9,11 @@ from urllib.parse import quote
 import pytest
 
 from libs.common.contracts.jobs import DEPLOY_QUEUE, LaunchChanged
-from libs.common.contracts.launches import KeySet, LaunchOrder
+from libs.common.contracts.launches import KeySet, LaunchOrder, LaunchState
 from libs.common.directory import key_hash
 from tests.service.registry.conftest import Platform
 from tests.service.registry.test_versions import another
+from tests.support.deployer_double import DeployerDouble
 from tests.support.eventually import eventually
 
 SATELLITES = "/admin/v1/satellites"
@@ -210,7 +211,9 @@ async def test_a_launch_is_configuration_until_it_is_deployed(platform: Platform
     assert again["id"] == stopped["id"], "it was ordered already"
 
 
-async def test_side_by_side_rolled_back_and_promoted(platform: Platform, commits: list[str]) -> None:
+async def test_side_by_side_rolled_back_and_promoted(
+    deployer: DeployerDouble, platform: Platform, commits: list[str]
+) -> None:
     satellite = await made(platform, commits[0])
     dev, prod = await launched(platform, satellite, "dev"), await launched(platform, satellite, "prod")
     other = await launched(platform, await made(platform, commits[0], "other"), "dev")
@@ -218,7 +221,8 @@ async def test_side_by_side_rolled_back_and_promoted(platform: Platform, commits
     await platform.ok("PUT", f"{SATELLITES}/{satellite['id']}", "root", json={"algorithms": [entry(commits[1])]})
     promote = {"to": prod["id"]}
     assert (await platform.ask("POST", f"{LAUNCHES}/{dev['id']}/promote", "root", json=promote)).status_code == 409
-    await platform.ok("POST", f"{LAUNCHES}/{dev['id']}/deploy", "root", json={"satellite_version": 2})
+    ordered = await platform.ok("POST", f"{LAUNCHES}/{dev['id']}/deploy", "root", json={"satellite_version": 2})
+    deployer.say(ordered, LaunchState.DEPLOYED, 2)
     assert (
         (await order_of(platform, dev)).satellite_version,
         (await order_of(platform, prod)).satellite_version,

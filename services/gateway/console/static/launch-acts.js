@@ -5,7 +5,7 @@ import { useLive } from "./live.js";
 import { Confirm, Field, Waiting } from "./parts.js";
 import { html, useState } from "./view.js";
 import { Changes } from "./versions.js";
-import { answering, isOrdered, many, readiness } from "./words.js";
+import { answering, isDeployed, isOrdered, many, readiness } from "./words.js";
 
 /** Asks, and does what `act` names. `onDone(words, gone)` is told what was done, and whether the launch is gone. */
 export function Ask({ act, ...more }) {
@@ -46,11 +46,12 @@ function Promote({ launch, path, onClose, onDone }) {
   const items = others.data?.items.filter((one) => one.id !== launch.id && one.target.kind !== "bundle") ?? [];
   const other = items.find((one) => one.id === chosen);
   const version = launch.desired.satellite_version;
-  return html`<${Confirm} title=${`Promote version ${version}?`} action=${other ? `Promote to ${other.name}` : "Promote"} ready=${Boolean(other)} onClose=${onClose}
+  return html`<${Confirm} title=${`Promote version ${version}?`} action=${other ? `Promote to ${other.name}` : "Promote"} ready=${Boolean(other && isDeployed(launch))} onClose=${onClose}
     act=${() => post(`${path}/promote`, { to: chosen })} onDone=${() => onDone(`Version ${version} is being deployed with ${other.name}.`)}>
     <${Waiting} live=${others} />
+    ${!isDeployed(launch) && html`<p class="notice">Only what is deployed is promoted, and version ${version} of ${launch.name} is not.</p>`}
     ${others.data && !items.length ? html`<p>The satellite has no other launch instance that it could go to.</p>`
-      : html`<p>The version that ${launch.name} was deployed with is deployed with another launch instance of the satellite too.</p>
+      : html`<p>The version that runs of ${launch.name} is deployed with another launch instance of the satellite too.</p>
         <${Field} label="To" as="select" value=${chosen} onInput=${(event) => set(event.target.value)}>
           <option value="">Choose a launch instance</option>
           ${items.map((one) => html`<option value=${one.id} selected=${one.id === chosen}>${one.name}${one.running?.serving_version ? ` (version ${one.running.serving_version} runs)` : ""}</option>`)}

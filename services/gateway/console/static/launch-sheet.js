@@ -119,13 +119,15 @@ function Acts({ launch, ask, onDone }) {
     onDone();
   });
   if (launch.target.kind === "bundle" && !ordered) return null;
+  const paused = launch.desired?.paused;
   const button = (act, label, style = "") =>
     html`<button type="button" class=${style} onClick=${() => ask(act)}>${label}</button>`;
   return html`<div class="actions acts" role="group" aria-label="What to do with it">
-      ${button("deploy", ordered ? "Deploy again" : "Deploy", ordered && answering(launch) === launch.satellite_version ? "" : "primary")}
-      ${ordered && button("rollback", "Roll back")}
+      ${!paused && button("deploy", ordered ? "Deploy again" : "Deploy", ordered && answering(launch) === launch.satellite_version ? "" : "primary")}
+      ${ordered && !paused && button("rollback", "Roll back")}
       ${ordered && button("promote", "Promote")}
-      ${ordered && (launch.desired.paused ? html`<button type="button" disabled=${doing.busy} onClick=${resume}>Resume</button>` : button("pause", "Pause"))}
+      ${ordered && !paused && button("pause", "Pause")}
+      ${paused && html`<button type="button" disabled=${doing.busy} onClick=${resume}>Resume</button>`}
       ${ordered && button("stop", "Stop", "danger")}
     </div><${Trouble} problem=${doing.problem} />`;
 }

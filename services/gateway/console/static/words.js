@@ -35,6 +35,9 @@ function carriedState(satellites) {
 /** Does something of the launch run, or is it to? */
 export const isOrdered = (launch) => launch.desired?.action === "deploy";
 
+/** Does all that was ordered last of the launch run? */
+export const isDeployed = ({ desired, running }) => running?.state === "deployed" && running.number >= desired.number;
+
 /** Replicas, as `2 of 3 ready`; empty where none are wanted. */
 export function readiness(running) {
   return running && (running.desired || running.ready) ? `${running.ready} of ${running.desired} ready` : "";

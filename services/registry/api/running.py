@@ -1,0 +1,23 @@
+"""What runs, asked of deployers before a request's transaction begins: an answer may take seconds, and nothing is to
+hold a connection or the lock of a row meanwhile."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends
+
+from services.registry import orders
+from services.registry.api.requests import Parts
+from services.registry.launch_statuses import Statuses
+
+
+async def _of_launch(launch_id: UUID, parts: Parts) -> Statuses:
+    async with parts.database.transaction() as session:
+        ordered = await orders.newest(session, launch_id) is not None
+    return await parts.launch_statuses([launch_id] if ordered else [])
+
+
+RunningOfLaunch = Annotated[Statuses, Depends(_of_launch)]
+"""Of the launch that the path names."""
