@@ -7,13 +7,13 @@ about its own: calls of what its launch runs, by those whose keys it accepts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -111,7 +111,7 @@ class Reports:
     async def _keep(
         self, session: AsyncSession, launch: Launch, row: SatelliteRun, new: Sequence[SatelliteReport]
     ) -> None:
-        own = await _own(session, launch)
+        own = await _own(session, launch, {row.satellite_version, *(report.satellite_version for report in new)})
         moment = now()
         usage: defaultdict[tuple[datetime, str], list[float]] = defaultdict(lambda: [0, 0, 0.0])
         calls = []
@@ -140,21 +140,28 @@ class Reports:
 async def runs(session: AsyncSession, launch_id: UUID, *, stale: timedelta) -> list[tuple[SatelliteRun, bool]]:
     """The gateways of a launch that reported in the last days, newest first; and was each silent for too long?
 
-    A run that was followed by another one of the same gateway is left out once it is silent.
+    A run that was followed by another one of the same gateway is left out once it is silent. The newest run of each
+    gateway comes before any older one where there is not room for all.
     """
+    limit = now() - stale
+    of_gateway = func.row_number().over(
+        partition_by=SatelliteRun.instance, order_by=(SatelliteRun.first_heard_at.desc(), SatelliteRun.run.desc())
+    )
+    ranked = (
+        select(SatelliteRun.instance, SatelliteRun.run, of_gateway.label("rank"))
+        .where(SatelliteRun.launch_id == launch_id, SatelliteRun.heard_at > now() - _SHOWN_FOR)
+        .subquery()
+    )
     query = (
         select(SatelliteRun)
-        .where(SatelliteRun.launch_id == launch_id, SatelliteRun.heard_at > now() - _SHOWN_FOR)
-        .order_by(SatelliteRun.first_heard_at.desc(), SatelliteRun.run.desc())
+        .join(ranked, (ranked.c.instance == SatelliteRun.instance) & (ranked.c.run == SatelliteRun.run))
+        .where(SatelliteRun.launch_id == launch_id, or_(ranked.c.rank == 1, SatelliteRun.heard_at >= limit))
+        .order_by((ranked.c.rank == 1).desc(), SatelliteRun.first_heard_at.desc(), SatelliteRun.run.desc())
         .limit(MOST_RUNS)
     )
-    limit, seen, found = now() - stale, set(), []
-    for row in (await session.execute(query)).scalars():
-        is_stale = row.heard_at < limit
-        if not is_stale or row.instance not in seen:
-            found.append((row, is_stale))
-        seen.add(row.instance)
-    return found
+    rows = (await session.execute(query)).scalars().all()
+    newest_first = sorted(rows, key=lambda row: (row.first_heard_at, row.run), reverse=True)
+    return [(row, row.heard_at < limit) for row in newest_first]
 
 
 async def usage(session: AsyncSession, launch_id: UUID, *, since: datetime, by: str) -> list[Usage]:
@@ -200,14 +207,22 @@ async def _locked(session: AsyncSession, launch_id: UUID, instance: str, run: st
     return await session.get_one(SatelliteRun, (launch_id, instance, run), with_for_update=True)
 
 
-async def _own(session: AsyncSession, launch: Launch) -> Own:
-    """By the versions of its satellite, the newest ones: a bundle of any of them may be somewhere."""
-    query = (
-        select(SatelliteVersion.entries, AcceptedKeys.keys)
-        .join(AcceptedKeys, AcceptedKeys.digest == SatelliteVersion.keys)
+async def _own(session: AsyncSession, launch: Launch, served: Collection[int]) -> Own:
+    """By the versions of its satellite: those that the gateway serves or served, and the newest ones, of which a
+    bundle may be somewhere too."""
+    newest = (
+        select(SatelliteVersion.number)
         .where(SatelliteVersion.satellite_id == launch.satellite_id)
         .order_by(SatelliteVersion.number.desc())
         .limit(_MOST_VERSIONS)
+    )
+    query = (
+        select(SatelliteVersion.entries, AcceptedKeys.keys)
+        .join(AcceptedKeys, AcceptedKeys.digest == SatelliteVersion.keys)
+        .where(
+            SatelliteVersion.satellite_id == launch.satellite_id,
+            or_(SatelliteVersion.number.in_(newest), SatelliteVersion.number.in_(served)),
+        )
     )
     own = Own()
     for entries, keys in (await session.execute(query)).all():

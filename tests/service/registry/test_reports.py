@@ -14,6 +14,7 @@ from sqlalchemy import update
 from libs.common.contracts.events import CallRecord
 from libs.common.contracts.launches import EntryStatus
 from libs.common.contracts.satellites import EntryUsage, SatelliteReport
+from services.registry import reports
 from services.registry.models import SatelliteRun, SatelliteUsage
 from tests.service.registry.conftest import Platform
 from tests.service.registry.test_satellites import LAUNCHES, launched, made
@@ -154,6 +155,32 @@ async def test_gateways_runs_and_copies_report_side_by_side(away: Away) -> None:
         await session.execute(update(SatelliteRun).values(heard_at=silent))
     shown = [(one["instance"], one["run"], one["stale"]) for one in await away.gateways()]
     assert shown == [("one", "r2", True), ("two", "r1", True)], "a run that was followed by another is over"
+
+
+async def test_a_gateway_that_starts_again_and_again_hides_no_other(
+    away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "MOST_RUNS", 3)
+    for instance, run in (("steady", "r1"), *(("crashing", f"r{number}") for number in range(5))):
+        await away.taken(away.report(1, instance=instance, run=run))
+    shown = [(one["instance"], one["run"]) for one in await away.gateways()]
+    assert shown == [("crashing", "r4"), ("crashing", "r3"), ("steady", "r1")]
+    async with away.platform.registry.database.transaction() as session:
+        await session.execute(update(SatelliteRun).values(heard_at=datetime.now(UTC) - timedelta(hours=1)))
+    assert [one["instance"] for one in await away.gateways()] == ["crashing", "steady"]
+
+
+async def test_a_bundle_that_was_carried_away_long_ago_is_believed(away: Away) -> None:
+    await away.taken(away.report(1, calls=3))
+    algorithm = (await away.platform.builds())[0]["commit_sha"]
+    entries = [{"algorithm": f"joe/hello/{algorithm}", "vanity_url": "new/name", "replicas": 1}]
+    await away.platform.ok("PUT", f"/admin/v1/satellites/{away.satellite}", "root", json={"algorithms": entries})
+    for _ in range(reports._MOST_VERSIONS):
+        await away.platform.ok("POST", f"/admin/v1/satellites/{away.satellite}/versions", "root")
+    await away.taken(away.report(2, calls=5, records=(away.record("a"),)))
+    await away.taken(away.report(3, satellite_version=2))
+    assert [(one["vanity_url"], one["calls"]) for one in (await away.usage())["entries"]] == [("foo/bar", 9)]
+    assert [one["request_id"] for one in await away.calls()] == ["a"]
 
 
 async def test_calls_are_kept_with_the_mark_of_their_launch(away: Away) -> None:
