@@ -7,7 +7,6 @@ Work as any other (see work.py), which can be had once its source archive is mad
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from libs.common.bus import Bus
 from libs.common.contracts.builds import BUILD_TRANSITIONS, BuildLog, BuildResult, BuildSpec, BuildState
 from libs.common.contracts.jobs import BUILD_QUEUE, BuildRequested
 from libs.common.db import Database, after_commit
+from libs.common.loops import Loop
 from libs.common.pages import Page
 from libs.common.problems import Conflict, Invalid, NotFound
 from libs.common.text import storable
@@ -32,7 +32,7 @@ from services.registry.catalog import Catalog
 from services.registry.git_process import GitFailed
 from services.registry.models import Algorithm, Build
 from services.registry.pages import Paging
-from services.registry.repositories import Repositories
+from services.registry.repositories import ARCHIVE_SECONDS, Repositories
 from services.registry.settings import MIB, RegistrySettings
 from services.registry.signals import Signals
 from services.registry.work import Course, Patience, WorkQueue
@@ -71,7 +71,8 @@ class Builds(WorkQueue[Build]):
         self._parts = parts
         self._settings = settings
         self._log_limit = settings.build_log_limit_mib * MIB
-        self._archiving = asyncio.Semaphore(_ARCHIVES_AT_ONCE)
+        self._sources = [Loop("build sources", self.archive_waiting, every=2.0) for _ in range(_ARCHIVES_AT_ONCE)]
+        self._archiving: set[UUID] = set()
 
     async def request(self, session: AsyncSession, algorithm: Algorithm, commit: str) -> Build:
         """The build of a commit: the one that is under way or succeeded, else a new one.
@@ -145,11 +146,14 @@ class Builds(WorkQueue[Build]):
         if result.succeeded:
             await self._parts.catalog.tell(session, algorithm)
 
-    async def reconcile(self) -> None:
-        """Bring every unfinished build on: archive, hint, or take back."""
-        await self.take_back()
-        await self._archive_all()
-        await self.hint_all()
+    def loops(self) -> list[Loop]:
+        return [*super().loops(), *self._sources]
+
+    def wanted(self, session: AsyncSession) -> None:
+        """A new build waits for its source."""
+        super().wanted(session)
+        for loop in self._sources:
+            after_commit(session, loop.wake)
 
     def lost(self, session: AsyncSession, row: Build) -> str:
         lost = f"worker {row.worker} was lost while it built this"
@@ -164,36 +168,55 @@ class Builds(WorkQueue[Build]):
         build_id = row.id
         after_commit(session, lambda: self._parts.signals.tell(build_id))
 
-    async def _archive_all(self) -> None:
+    async def archive_waiting(self) -> None:
+        """Make the sources that are missing, oldest build first, beside who else does. One that takes long, or cannot
+        be made now, keeps no other waiting. Raises ExceptionGroup of the faults."""
+        faults: list[Exception] = []
+        for build_id in await self._without_source():
+            if build_id not in self._archiving:
+                self._archiving.add(build_id)
+                try:
+                    await self._archive(build_id)
+                except Exception as fault:
+                    faults.append(fault)
+                finally:
+                    self._archiving.discard(build_id)
+        if faults:
+            raise ExceptionGroup("sources of builds could not be archived", faults)
+
+    async def _without_source(self) -> Sequence[UUID]:
+        query = (
+            select(Build.id)
+            .where(Build.state == BuildState.QUEUED, Build.source.is_(None))
+            .order_by(Build.number)
+            .limit(_BATCH)
+        )
         async with self._parts.database.transaction() as session:
-            query = (
-                select(Build.id)
-                .where(Build.state == BuildState.QUEUED, Build.source.is_(None))
-                .order_by(Build.number)
-                .limit(_BATCH)
-            )
-            waiting = (await session.execute(query)).scalars().all()
-        await asyncio.gather(*(self._archive(build_id) for build_id in waiting))
+            return (await session.execute(query)).scalars().all()
 
     async def _archive(self, build_id: UUID) -> None:
         """Make the source archive of a build. One that cannot be made ends the build with the reason."""
-        async with self._archiving, self._parts.database.transaction() as session:
+        async with self._parts.database.transaction() as session:
             found = await session.get(Build, build_id)
-        if found is None:
+        if found is None or found.state is not BuildState.QUEUED or found.source is not None:
             return
         digest, reason = None, None
         with tempfile.TemporaryDirectory(prefix="constellation-source-") as folder:
             target = Path(folder, "source.tar")
             try:
                 await self._parts.repositories.archive(found.algorithm_id, found.commit, target)
-                digest = await self._parts.blobs.put_file(target)
             except GitFailed as error:
                 reason = f"the source of the commit cannot be taken: {error}"
+            except TimeoutError:
+                reason = f"the source of the commit could not be read within {ARCHIVE_SECONDS:.0f} s"
+            else:
+                digest = await self._parts.blobs.put_file(target)
         async with self._parts.database.transaction() as session:
             build = await self.find(session, build_id)
             if build is None or build.state is not BuildState.QUEUED:
                 return
             build.source = digest
+            after_commit(session, self.loop.wake)
             if reason is not None:
                 self.end(session, build, reason)
 

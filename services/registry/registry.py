@@ -136,11 +136,11 @@ class Registry:
         """All that runs in the background."""
         return [
             self.publisher.loop,
-            self.builds.loop,
+            *self.builds.loops(),
             self.pushes.loop,
             Switches(self.database, self.applications, self.launch_statuses).loop,
-            self.images.queue.loop,
-            self.image_pushes.queue.loop,
+            *self.images.queue.loops(),
+            *self.image_pushes.queue.loops(),
             Loop("repositories", self.algorithms.sweep, every=600.0),
             Loop("records", self._purge_records, every=300.0),
         ]

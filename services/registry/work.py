@@ -2,12 +2,13 @@
 
     ask -> job -> claim -> lease ... lease -> end, well or not
 
-The row says what is to be done; the job on the bus is a hint that it waits. A loop (`reconcile`) sends jobs, sends
-them again when nobody came, and takes work back from workers that fell silent.
+The row says what is to be done; the job on the bus is a hint that it waits. One loop sends jobs, and sends them again
+when nobody came; another one takes work back from workers that fell silent.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +20,7 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import logs
-from libs.common.bus import Bus
+from libs.common.bus import Bus, BusUnavailable
 from libs.common.contracts.messages import Message
 from libs.common.db import Database, after_commit, now
 from libs.common.lease import new_token
@@ -32,6 +33,9 @@ log = logs.get(__name__)
 
 HINT_SECONDS = 30.0
 MAX_HINT_SECONDS = 600.0
+REFUSED_SECONDS = 10.0
+"""Until a queue that took no job is tried again."""
+SHORTEST_GAP_SECONDS = 5.0
 _BATCH = 100
 
 W = TypeVar("W", bound=Work)
@@ -62,8 +66,29 @@ class Patience:
     """Before what failed is tried again for somebody who still waits for it."""
 
 
+class Watch:
+    """Since when workers could have renewed leases here. A gap makes their silence mean nothing.
+
+    Args:
+        gap: two looks that are further apart than so many seconds have a gap between them: the process or the
+            database stood still.
+    """
+
+    def __init__(self, gap: float) -> None:
+        self._gap = gap
+        self._last: float | None = None
+        self.since = 0.0
+
+    def look(self, moment: float) -> float:
+        """Note that the rows could be read just now; for how many seconds that has been so."""
+        if self._last is None or moment - self._last > self._gap:
+            self.since = moment
+        self._last = moment
+        return moment - self.since
+
+
 class WorkQueue(Generic[W]):
-    """The rows of one table, and the loop that brings them on."""
+    """The rows of one table, and the loops that bring them on."""
 
     course: ClassVar[Course]
 
@@ -88,7 +113,13 @@ class WorkQueue(Generic[W]):
         self._bus = bus
         self._job = job
         self.patience = patience
-        self.loop = Loop(f"{what} work", self.reconcile, every=2.0)
+        self.watch = Watch(max(patience.lease / 2, SHORTEST_GAP_SECONDS))
+        self.loop = Loop(f"{what} work", self.hint_all, every=2.0)
+        self.leases = Loop(f"{what} leases", self.take_back, every=2.0)
+
+    def loops(self) -> list[Loop]:
+        """All that runs in the background. A bus that is slow keeps nobody from looking at leases."""
+        return [self.loop, self.leases]
 
     async def find(self, session: AsyncSession, row_id: UUID) -> W | None:
         """The row as it is now, locked until the transaction ends."""
@@ -147,13 +178,11 @@ class WorkQueue(Generic[W]):
         """SQL condition: workers can have the row."""
         return self._table.state == self.course.waits
 
-    async def reconcile(self) -> None:
-        """Bring every row on: hint, or take back."""
-        await self.take_back()
-        await self.hint_all()
-
     async def take_back(self) -> None:
-        """What a worker had that fell silent waits again, or fails when that happened too often."""
+        """What a worker had that fell silent waits again, or fails when that happened too often.
+
+        Nobody could renew a lease while no registry was there, so a process first listens for as long as one lasts.
+        """
         async with self._database.transaction() as session:
             query = (
                 select(self._table)
@@ -163,6 +192,8 @@ class WorkQueue(Generic[W]):
                 .with_for_update(skip_locked=True)
             )
             rows: Sequence[W] = (await session.execute(query)).scalars().all()
+            if self.watch.look(time.monotonic()) < self.patience.lease:
+                return
             for row in rows:
                 log.warning("work_lost", what=self._what, row=str(row.id), worker=row.worker, attempt=row.attempts)
                 reason = self.lost(session, row)
@@ -181,12 +212,27 @@ class WorkQueue(Generic[W]):
                 .limit(_BATCH)
             )
             waiting: Sequence[W] = (await session.execute(query)).scalars().all()
+        refused: dict[str, BusUnavailable] = {}
         for row in waiting:
-            await self._bus.send(*self._job(row))
-            again = now() + timedelta(seconds=hint_pause(row.hints))
-            sent = update(self._table).where(self._table.id == row.id, self.waiting())
-            async with self._database.transaction() as session:
-                await session.execute(sent.values(hints=row.hints + 1, next_hint_at=again))
+            queue, job = self._job(row)
+            try:
+                if queue not in refused:
+                    await self._bus.send(queue, job)
+            except BusUnavailable as error:
+                refused[queue] = error
+            if queue in refused:
+                await self._hinted(row, hints=row.hints, pause=REFUSED_SECONDS)
+            else:
+                await self._hinted(row, hints=row.hints + 1, pause=hint_pause(row.hints))
+        if refused:
+            raise BusUnavailable("; ".join(f"{queue}: {error}" for queue, error in refused.items()))
+
+    async def _hinted(self, row: W, *, hints: int, pause: float) -> None:
+        """Not again before the pause is over: what waits behind it has its turn."""
+        again = now() + timedelta(seconds=pause)
+        statement = update(self._table).where(self._table.id == row.id, self.waiting())
+        async with self._database.transaction() as session:
+            await session.execute(statement.values(hints=hints, next_hint_at=again))
 
     def _step(self, session: AsyncSession, row: W, state: StrEnum) -> None:
         row.state = step(self.course.transitions, row.state, state)

@@ -18,6 +18,7 @@ from libs.common.contracts.messages import Message
 from libs.common.db import now
 from services.registry import store
 from services.registry.models import Build
+from services.registry.work import WorkQueue
 from tests.service.registry.conftest import Platform, Starter
 from tests.support.eventually import eventually
 
@@ -78,6 +79,7 @@ class TestJobs:
         async with start() as platform:
             await pushed(platform)
             build = await platform.waiting()
+            await eventually(lambda: is_hinted(platform, build["id"]))
         await platform.bus.drop(BUILD_QUEUE)
         jobs: list[BuildRequested] = []
 
@@ -87,15 +89,17 @@ class TestJobs:
         async with platform.bus.consume(BUILD_QUEUE, take, accepts=[BuildRequested]), start() as platform:
             await due(platform)
             await eventually(lambda: [str(job.build_id) for job in jobs] == [build["id"]])
-            await platform.registry.builds.reconcile()
+            await eventually(lambda: is_hinted(platform, build["id"]))
+            await platform.registry.builds.hint_all()
             assert len(jobs) == 1, "not again so soon"
 
     async def test_without_a_broker_a_build_waits(self, start: Starter) -> None:
         async with FailingBus() as bus, start(instead=bus) as platform:
             await pushed(platform)
             build = await platform.waiting()
-            with pytest.raises(BusUnavailable):
-                await platform.registry.builds.reconcile()
+            await due(platform)
+            with pytest.raises(BusUnavailable, match="build: no broker"):
+                await platform.registry.builds.hint_all()
             bus.failing = False
             jobs: list[BuildRequested] = []
 
@@ -144,6 +148,13 @@ async def due(platform: Platform) -> None:
     platform.registry.builds.loop.wake()
 
 
+async def is_hinted(platform: Platform, build_id: str) -> bool:
+    """Its job was sent, and is not sent again before its time."""
+    async with platform.registry.database.transaction() as session:
+        build = await session.get_one(Build, UUID(build_id))
+        return build.hints > 0 and build.next_hint_at is not None
+
+
 async def lease_of(platform: Platform, build_id: str) -> datetime:
     async with platform.registry.database.transaction() as session:
         lease_until = (await session.get_one(Build, UUID(build_id))).lease_until
@@ -152,11 +163,18 @@ async def lease_of(platform: Platform, build_id: str) -> datetime:
 
 
 async def lapse(platform: Platform, build_id: str) -> None:
-    """The worker was silent for so long that its lease has ended."""
+    """The worker was silent for so long that its lease has ended, and the registry listened all the time."""
     async with platform.registry.database.transaction() as session:
         past = now() - timedelta(seconds=1)
         await session.execute(update(Build).where(Build.id == UUID(build_id)).values(lease_until=past))
-    platform.registry.builds.loop.wake()
+    await listened(platform.registry.builds)
+
+
+async def listened(queue: WorkQueue[Any]) -> None:
+    """The registry has been there for as long as a lease lasts."""
+    await queue.take_back()
+    queue.watch.since -= queue.patience.lease
+    queue.leases.wake()
 
 
 class TestLease:
@@ -206,7 +224,7 @@ class TestLease:
             renewed = await lease_of(platform, str(spec.id))
             assert renewed > before
             assert renewed >= written + timedelta(seconds=spec.lease_seconds)
-        await platform.registry.builds.reconcile()
+        await platform.registry.builds.take_back()
         assert (await platform.finish(spec)).status_code == 204
 
     async def test_losing_too_many_workers_fails_it(self, start: Starter) -> None:
@@ -217,7 +235,7 @@ class TestLease:
                 await platform.claim(build["id"], worker)
 
                 async def taken_back() -> bool:
-                    await platform.registry.builds.reconcile()
+                    await platform.registry.builds.take_back()
                     return bool((await state(platform, build["id"]))["state"] != "running")
 
                 await eventually(taken_back)

@@ -27,6 +27,7 @@ from services.registry.images import HERE
 from services.registry.models import Image, ImagePush
 from tests.service.registry.conftest import Platform as Registry
 from tests.service.registry.conftest import Starter
+from tests.service.registry.test_builds import listened
 from tests.service.registry.test_internal import member
 from tests.support.eventually import eventually
 
@@ -149,7 +150,7 @@ class TestOrders:
     async def test_a_job_that_is_lost_is_sent_again_by_another_registry(self, start: Starter) -> None:
         async with start() as platform:
             row = await ordered(platform, gateway=True)
-            await platform.registry.images.queue.reconcile()
+            await platform.registry.images.queue.hint_all()
         await platform.bus.drop(image_queue(HERE))
         jobs: list[ImageRequested] = []
 
@@ -217,6 +218,7 @@ class TestMaking:
                 await platform.ask("POST", f"/internal/images/{lost.id}/lease", "@worker", json=held)
             ).status_code == 204
             await changed(platform, row["id"], lease_until=now() - timedelta(seconds=1))
+            await listened(platform.registry.images.queue)
 
             async def is_in(state: str) -> bool:
                 return bool((await platform.ok("GET", f"{IMAGES}/{row['id']}", "root"))["state"] == state)
@@ -228,6 +230,7 @@ class TestMaking:
             assert (await finished(platform, lost, reason="late")).status_code == 409
             await claimed(platform, row["id"], worker="w2")
             await changed(platform, row["id"], lease_until=now() - timedelta(seconds=1))
+            await listened(platform.registry.images.queue)
             await eventually(lambda: is_in("failed"))
             shown = await platform.ok("GET", f"{IMAGES}/{row['id']}", "root")
             assert shown["reason"] == "worker w2 was lost while it had this image, for the 2. time"
