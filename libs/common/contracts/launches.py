@@ -25,6 +25,8 @@ LAUNCHED_FEED = "launched"
 LAUNCH_PREFIX = "launch:"
 KEYS_PREFIX = "keys:"
 MAX_REPLICAS = 1000
+MAX_ASKED = 1000
+"""Launches that a deployer is asked of at once."""
 VANITY = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,38}[A-Za-z0-9_])?/[A-Za-z0-9](?:[A-Za-z0-9_-]{0,38}[A-Za-z0-9_])?"
 )

@@ -30,11 +30,12 @@ VERSION = "/{name}/versions/{owner}/{algorithm}/{commit}"
 
 
 @routes.get("")
-async def list_applications(parts: Parts, session: Session, asked: AskedPage, *, q: Word = None) -> dict[str, Any]:
+async def list_applications(parts: Parts, asked: AskedPage, *, q: Word = None) -> dict[str, Any]:
     """By name; with `q`, those that have the text in name or description."""
     paging = Paging.parse(asked.limit, asked.cursor, pages.text, pages.identifier)
-    page = await applications.page(session, paging, search=q)
-    linked = await linked_versions.of_all(session, page.entries)
+    async with parts.database.transaction() as session:
+        page = await applications.page(session, paging, search=q)
+        linked = await linked_versions.of_all(session, page.entries)
     statuses = await parts.launch_statuses([one.id for one in linked])
     return views.admin_listing(
         page,
@@ -51,10 +52,11 @@ async def create_application(request: Request, who: Caller, parts: Parts, sessio
 
 
 @routes.get(APPLICATION)
-async def get_application(name: str, parts: Parts, session: Session) -> dict[str, Any]:
+async def get_application(name: str, parts: Parts) -> dict[str, Any]:
     """With its versions, and what runs of each. Replicas one by one: `GET /admin/v1/deployments/{deployment_id}`."""
-    row = await applications.get(session, name)
-    linked = await linked_versions.of_all(session, [row])
+    async with parts.database.transaction() as session:
+        row = await applications.get(session, name)
+        linked = await linked_versions.of_all(session, [row])
     statuses = await parts.launch_statuses([one.id for one in linked])
     return application_views.inspected(row, linked, statuses)
 

@@ -14,12 +14,12 @@ from libs.common.auth import Caller, admin_only
 from libs.common.contracts.bundles import Bundle, BundleAwaited
 from libs.common.db import Session
 from libs.common.openapi import reads
-from libs.common.pages import Page
 from services.registry import launches, orders, reports, satellite_views, satellites, views
-from services.registry.api.admin import AskedPage, Word
+from services.registry.api.admin import Asked, AskedPage, Word
 from services.registry.api.requests import Parts, body
 from services.registry.api.running import RunningOfLaunch
 from services.registry.launch_fields import LaunchBody, LaunchChange
+from services.registry.launch_statuses import Statuses
 from services.registry.models import Launch, Satellite
 from services.registry.pages import Paging
 from services.registry.registry import Registry
@@ -44,19 +44,16 @@ class PromotionBody(BaseModel):
 
 
 @routes.get("/launches")
-async def list_launches(parts: Parts, session: Session, asked: AskedPage, *, q: Word = None) -> dict[str, Any]:
+async def list_launches(parts: Parts, asked: AskedPage, *, q: Word = None) -> dict[str, Any]:
     """By name; with `q`, those that have the text in name or description."""
-    paging = Paging.parse(asked.limit, asked.cursor, pages.text, pages.identifier)
-    return await _listing(parts, session, await launches.page(session, paging, satellite_id=None, search=q))
+    return await _listing(parts, asked, q)
 
 
 @routes.get(OF_SATELLITE)
 async def list_launches_of_satellite(
-    satellite_id: UUID, parts: Parts, session: Session, asked: AskedPage, *, q: Word = None
+    satellite_id: UUID, parts: Parts, asked: AskedPage, *, q: Word = None
 ) -> dict[str, Any]:
-    row = await satellites.get(session, satellite_id)
-    paging = Paging.parse(asked.limit, asked.cursor, pages.text, pages.identifier)
-    return await _listing(parts, session, await launches.page(session, paging, satellite_id=row.id, search=q))
+    return await _listing(parts, asked, q, satellite_id)
 
 
 @routes.post(OF_SATELLITE, status_code=201, openapi_extra=reads(LaunchBody))
@@ -64,31 +61,30 @@ async def create_launch(
     request: Request, satellite_id: UUID, who: Caller, parts: Parts, session: Session
 ) -> dict[str, Any]:
     row = await parts.launches.create(session, satellite_id, await body(request, LaunchBody), who)
-    return await _document(parts, session, row)
+    return await _document(parts, session, row, {})
 
 
 @routes.get(LAUNCH)
-async def get_launch(launch_id: UUID, parts: Parts, session: Session) -> dict[str, Any]:
-    return await _document(parts, session, await launches.get(session, launch_id))
+async def get_launch(launch_id: UUID, parts: Parts, session: Session, running: RunningOfLaunch) -> dict[str, Any]:
+    return await _document(parts, session, await launches.get(session, launch_id), running)
 
 
 @routes.patch(LAUNCH, openapi_extra=reads(LaunchChange))
 async def change_launch(
-    request: Request, launch_id: UUID, who: Caller, parts: Parts, session: Session
+    request: Request, launch_id: UUID, who: Caller, parts: Parts, session: Session, *, running: RunningOfLaunch
 ) -> dict[str, Any]:
     """Changes nothing that runs: `running` says what does, until the launch is deployed again."""
     asked = await body(request, LaunchChange)
-    return await _document(parts, session, await parts.launches.change(session, launch_id, asked, who))
+    return await _document(parts, session, await parts.launches.change(session, launch_id, asked, who), running)
 
 
 @routes.delete(LAUNCH)
-async def remove_launch(launch_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
+async def remove_launch(
+    launch_id: UUID, who: Caller, parts: Parts, session: Session, running: RunningOfLaunch
+) -> dict[str, Any]:
     """Removes the configuration only. `running` says what still runs; stop it with `POST .../stop`, also later."""
     await parts.launches.remove(session, launch_id, who)
-    return {
-        "removed": str(launch_id),
-        "running": satellite_views.running(launch_id, await parts.launch_statuses([launch_id])),
-    }
+    return {"removed": str(launch_id), "running": satellite_views.running(launch_id, running)}
 
 
 @routes.get(f"{LAUNCH}/orders")
@@ -154,21 +150,26 @@ async def resume(launch_id: UUID, who: Caller, parts: Parts, session: Session) -
     return satellite_views.deployment(await parts.launches.pause(session, launch_id, who, paused=False))
 
 
-async def _document(parts: Registry, session: Session, row: Launch) -> dict[str, Any]:
+async def _document(parts: Registry, session: Session, row: Launch, running: Statuses) -> dict[str, Any]:
     satellite = await session.get_one(Satellite, row.satellite_id)
     order = await orders.newest(session, row.id)
-    statuses = await parts.launch_statuses([row.id]) if order is not None else {}
-    document = satellite_views.launch(row, satellite.name, order, statuses)
+    document = satellite_views.launch(row, satellite.name, order, running)
     heard = await reports.runs(session, row.id, stale=timedelta(seconds=parts.settings.satellite_stale_seconds))
     wanted = satellite_views.wanted_version(row, order)
     document["satellites"] = [satellite_views.gateway(one, stale=is_stale, wanted=wanted) for one, is_stale in heard]
     return document
 
 
-async def _listing(parts: Registry, session: Session, page: Page[Launch]) -> dict[str, Any]:
-    newest = await orders.newest_of(session, page.entries)
-    statuses = await parts.launch_statuses([*newest])
-    names = await satellites.names(session, {row.satellite_id for row in page.entries})
+async def _listing(parts: Registry, asked: Asked, search: str | None, of: UUID | None = None) -> dict[str, Any]:
+    """A page of all launches, or of those of a satellite."""
+    paging = Paging.parse(asked.limit, asked.cursor, pages.text, pages.identifier)
+    async with parts.database.transaction() as session:
+        if of is not None:
+            await satellites.get(session, of)
+        page = await launches.page(session, paging, satellite_id=of, search=search)
+        newest = await orders.newest_of(session, page.entries)
+        names = await satellites.names(session, {row.satellite_id for row in page.entries})
+    running = await parts.launch_statuses([*newest])
     return views.admin_listing(
-        page, lambda row: satellite_views.launch(row, names[row.satellite_id], newest.get(row.id), statuses)
+        page, lambda row: satellite_views.launch(row, names[row.satellite_id], newest.get(row.id), running)
     )

@@ -19,5 +19,13 @@ async def _of_launch(launch_id: UUID, parts: Parts) -> Statuses:
     return await parts.launch_statuses([launch_id] if ordered else [])
 
 
+async def _of_satellite(satellite_id: UUID, parts: Parts) -> Statuses:
+    async with parts.database.transaction() as session:
+        rows = await orders.deployed(session, satellite_id=satellite_id)
+    return await parts.launch_statuses([launch.id for launch, _ in rows])
+
+
 RunningOfLaunch = Annotated[Statuses, Depends(_of_launch)]
 """Of the launch that the path names."""
+RunningOfSatellite = Annotated[Statuses, Depends(_of_satellite)]
+"""Of the launches, removed ones too, of the satellite that the path names."""

@@ -14,7 +14,9 @@ from libs.common.openapi import PRECONDITION, reads, tagged
 from services.registry import orders, satellite_views, satellites, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
-from services.registry.models import AcceptedKeys
+from services.registry.api.running import RunningOfSatellite
+from services.registry.launch_statuses import Statuses
+from services.registry.models import AcceptedKeys, Satellite
 from services.registry.pages import Paging
 from services.registry.satellites import SatelliteBody, SatelliteChange
 
@@ -46,29 +48,39 @@ async def create_satellite(request: Request, who: Caller, parts: Parts, session:
 
 
 @routes.get(SATELLITE, responses=tagged("The number of its newest version, in quotes."))
-async def get_satellite(satellite_id: UUID, parts: Parts, session: Session, response: Response) -> dict[str, Any]:
+async def get_satellite(
+    satellite_id: UUID, session: Session, response: Response, running: RunningOfSatellite
+) -> dict[str, Any]:
     row = await satellites.get(session, satellite_id)
     response.headers["etag"] = satellites.tag(row)
-    return await _with_running(row.id, parts, session)
+    return await _with_running(session, row, running)
 
 
 @routes.put(SATELLITE, openapi_extra=reads(SatelliteChange), responses=PRECONDITION)
 async def change_satellite(
-    request: Request, satellite_id: UUID, who: Caller, parts: Parts, session: Session, if_match: IfMatch = None
+    request: Request,
+    satellite_id: UUID,
+    who: Caller,
+    parts: Parts,
+    session: Session,
+    *,
+    running: RunningOfSatellite,
+    if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Other algorithms make a new version. `running` says what still runs of earlier ones."""
     asked = await body(request, SatelliteChange)
     row = await parts.satellites.change(session, satellite_id, asked, who, if_match=if_match)
-    return await _with_running(row.id, parts, session)
+    return await _with_running(session, row, running)
 
 
 @routes.delete(SATELLITE)
-async def remove_satellite(satellite_id: UUID, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
+async def remove_satellite(
+    satellite_id: UUID, who: Caller, parts: Parts, session: Session, running: RunningOfSatellite
+) -> dict[str, Any]:
     """`running` says what still runs of it: launches whose configuration was removed before."""
     await parts.satellites.remove(session, satellite_id, who)
     rows = await orders.deployed(session, satellite_id=satellite_id)
-    statuses = await parts.launch_statuses([launch.id for launch, _ in rows])
-    return {"removed": str(satellite_id), "running": satellite_views.still_running(rows, statuses)}
+    return {"removed": str(satellite_id), "running": satellite_views.still_running(rows, running)}
 
 
 @routes.get(f"{SATELLITE}/versions")
@@ -92,9 +104,7 @@ async def renew_keys(satellite_id: UUID, who: Caller, parts: Parts, session: Ses
     return satellite_views.satellite(row, await satellites.version(session, row))
 
 
-async def _with_running(satellite_id: UUID, parts: Parts, session: Session) -> dict[str, Any]:
-    row = await satellites.get(session, satellite_id)
+async def _with_running(session: Session, row: Satellite, running: Statuses) -> dict[str, Any]:
     rows = await orders.deployed(session, satellite_id=row.id)
-    statuses = await parts.launch_statuses([launch.id for launch, _ in rows])
     document = satellite_views.satellite(row, await satellites.version(session, row))
-    return {**document, "running": satellite_views.still_running(rows, statuses)}
+    return {**document, "running": satellite_views.still_running(rows, running)}
