@@ -18,6 +18,10 @@ from services.registry.templates import TemplateFile
 
 MASTER = "refs/heads/master"
 LOG_LIMIT = 500
+MAX_FIELD_BYTES = 16 * 1024
+"""That are kept of a message, or a name."""
+MAX_LOG_BYTES = 64 << 20
+"""That git may say of commits before the rest is left out."""
 ARCHIVE_SECONDS = 600.0
 _REMOVED = ".removed"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -94,18 +98,19 @@ class Repositories:
             )
 
     async def commits(self, algorithm_id: UUID, *, since: str | None, until: str | None) -> list[Commit]:
-        """Commits after `since` up to `until` (default: master), newest first, at most 500. Raises GitFailed."""
+        """Commits after `since` up to `until` (default: master), newest first, at most 500. Long messages are cut.
+
+        Raises GitFailed, TimeoutError.
+        """
         for commit in (since, until):
             if commit is not None and not _COMMIT.fullmatch(commit):
                 raise GitFailed(f"'{commit}' is not a commit: give its 40 hex digits")
         pick = [until or MASTER] + ([f"^{since}"] if since else [])
-        form = "--format=%H%x00%an%x00%s%x00%B"
-        output = await self._git.run(
-            self.path(algorithm_id), "log", "-z", f"--max-count={LOG_LIMIT}", "--encoding=UTF-8", form, *pick, "--"
-        )
-        parts = output.decode(errors="replace").split("\0")
-        entries = zip(*[iter(parts)] * 4, strict=False)
-        return [Commit(one, author, subject, message.rstrip("\n")) for one, author, subject, message in entries]
+        entries = _Entries()
+        command = ("log", "-z", f"--max-count={LOG_LIMIT}", "--encoding=UTF-8", "--format=%H%x00%an%x00%B")
+        with contextlib.suppress(_Enough):
+            await self._git.stream(self.path(algorithm_id), *command, *pick, "--", take=entries.take)
+        return entries.commits()
 
     def move_aside(self, algorithm_id: UUID) -> None:
         """Take a repository out of service; it stays on disk for a while. Nothing to do when there is none."""
@@ -139,6 +144,47 @@ class Repositories:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - older_than:
                     shutil.rmtree(path, ignore_errors=True)
+
+
+class _Enough(Exception):
+    """No more of the output is read."""
+
+
+class _Entries:
+    """Fields of commits as git says them, each with a NUL behind it, of which the beginnings are kept: a message can
+    have any size."""
+
+    def __init__(self) -> None:
+        self._fields = [bytearray()]
+        self._read = 0
+
+    async def take(self, chunk: bytes) -> None:
+        """Raises _Enough."""
+        self._read += len(chunk)
+        first, *further = chunk.split(b"\0")
+        self._add(first)
+        for part in further:
+            self._fields.append(bytearray())
+            self._add(part)
+        if self._read > MAX_LOG_BYTES:
+            raise _Enough
+
+    def commits(self) -> list[Commit]:
+        """What was read; the last one may miss the end of its message."""
+        texts = [field.decode(errors="replace") for field in self._fields]
+        entries = zip(*[iter(texts)] * 3, strict=False)
+        return [_commit(one, author, message) for one, author, message in entries]
+
+    def _add(self, part: bytes) -> None:
+        field = self._fields[-1]
+        field += part[: MAX_FIELD_BYTES - len(field)]
+
+
+def _commit(identifier: str, author: str, message: str) -> Commit:
+    """The subject is the first paragraph in one line, as git has it."""
+    paragraph = message.strip("\n").partition("\n\n")[0]
+    subject = " ".join(line.rstrip() for line in paragraph.split("\n"))
+    return Commit(identifier, author, subject, message.rstrip("\n"))
 
 
 def _write(path: Path, text: str) -> None:

@@ -11,10 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.common.contracts.catalog import Language
+from services.registry import repositories as module
 from services.registry import templates
 from services.registry.git_backend import BackendAnswer, Limits
 from services.registry.git_process import Git, GitFailed, GitMissing
-from services.registry.repositories import Repositories
+from services.registry.repositories import MAX_FIELD_BYTES, Repositories
 from services.registry.templates import TemplateFile
 from tests.support.eventually import eventually
 
@@ -66,6 +67,26 @@ async def test_messages_of_commits_keep_their_lines(repositories: Repositories) 
     commit = await repositories.create(algorithm_id, FILES, "subject\n\nbody ü\x1e\x1f\nend")
     [found] = await repositories.commits(algorithm_id, since=None, until=None)
     assert (found.id, found.subject, found.message) == (commit, "subject", "subject\n\nbody ü\x1e\x1f\nend")
+
+
+async def test_a_message_of_any_size_leaves_room_for_the_others(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algorithm_id = uuid4()
+    await repositories.create(algorithm_id, FILES, "first")
+    git, path = Git(LIMIT), repositories.path(algorithm_id)
+    long = b"a line\n" * (4 * LIMIT)
+    for number, message in enumerate((long, b"of 3 lines\nin one\n\nparagraph", long)):
+        head = "refs/heads/master"
+        stream = f"commit {head}\ncommitter joe <j@example.org> {number} +0000\ndata {len(message)}\n".encode()
+        await git.run(path, "fast-import", "--quiet", feed=b"".join([stream, message, f"\nfrom {head}^0\n".encode()]))
+    found = await repositories.commits(algorithm_id, since=None, until=None)
+    assert [one.subject for one in found[1::2]] == ["of 3 lines in one", "first"]
+    assert [one.message.startswith("a line\na line") for one in found] == [True, False, True, False]
+    assert all(len(one.subject) <= len(one.message) <= MAX_FIELD_BYTES for one in found)
+    monkeypatch.setattr(module, "MAX_LOG_BYTES", LIMIT)
+    cut = await repositories.commits(algorithm_id, since=None, until=None)
+    assert [one.id for one in cut] == [found[0].id], "what git says further is not read"
 
 
 async def test_repositories_that_were_moved_aside_are_kept_for_a_while(repositories: Repositories) -> None:
