@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from libs.common import logs
 from libs.common.problems import Problem, TooLarge, Unavailable
 from services.registry.git_process import CHUNK, Git, tail
+from services.registry.git_slots import GitSlots
 
 log = logs.get(__name__)
 
@@ -37,8 +38,7 @@ class ClientLeft(Exception):
 class Limits:
     body_bytes: int
     seconds: float
-    slots: asyncio.Semaphore
-    """One for each process that may run at once."""
+    slots: GitSlots
 
 
 def plain(problem: Problem) -> Response:
@@ -50,7 +50,7 @@ class BackendAnswer(Response):
     """The answer that git gives.
 
     Args:
-        variables: the CGI variables of the request.
+        variables: the CGI variables of the request; REMOTE_USER is the account of who asks.
         ended: awaited when git has ended, however that came about, before the end of the answer is sent.
     """
 
@@ -72,7 +72,8 @@ class BackendAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         problem: Problem | None = None
         try:
-            async with asyncio.timeout(self._limits.seconds), self._limits.slots:
+            slot = self._limits.slots.of(self._variables["REMOTE_USER"])
+            async with asyncio.timeout(self._limits.seconds), slot:
                 await self._run(receive, send)
         except ClientLeft:
             log.info("git_client_left")

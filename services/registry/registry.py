@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -32,6 +31,7 @@ from services.registry.catalog import Catalog
 from services.registry.compilations import Compilations
 from services.registry.git_backend import Limits
 from services.registry.git_process import Git
+from services.registry.git_slots import GitSlots
 from services.registry.image_pushes import ImagePushes
 from services.registry.images import Images
 from services.registry.launch_statuses import LaunchStatuses
@@ -110,7 +110,7 @@ class Registry:
             git_limits=Limits(
                 body_bytes=settings.git_limit_mib * MIB,
                 seconds=settings.git_seconds,
-                slots=asyncio.Semaphore(settings.git_processes),
+                slots=GitSlots(settings.git_processes, of_account=settings.git_processes_of_account),
             ),
             blobs=blobs,
             signals=signals,

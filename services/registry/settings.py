@@ -20,6 +20,8 @@ class RegistrySettings(ServiceSettings):
     """For one git request, from its first byte to its last."""
     git_processes: int = Field(default=16, ge=1)
     """Git requests served at once; further ones wait within their time."""
+    git_processes_of_account: int = Field(default=4, ge=1)
+    """Of those, the ones of one account."""
     compile_seconds: float = Field(default=900.0, gt=0)
     """How long `POST .../compile` waits for its build. The build itself goes on afterwards."""
     build_lease_seconds: float = Field(default=30.0, gt=0)

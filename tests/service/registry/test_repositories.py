@@ -15,6 +15,7 @@ from services.registry import repositories as module
 from services.registry import templates
 from services.registry.git_backend import BackendAnswer, Limits
 from services.registry.git_process import Git, GitFailed, GitMissing
+from services.registry.git_slots import GitSlots
 from services.registry.repositories import MAX_FIELD_BYTES, Repositories
 from services.registry.templates import TemplateFile
 from tests.support.eventually import eventually
@@ -188,14 +189,14 @@ class TestProcesses:
             ended.append(uuid4())
             raise RuntimeError("the database is away")
 
-        sent = await _call(BackendAnswer(git, _limits(), {}, settle))
+        sent = await _call(BackendAnswer(git, _limits(), {"REMOTE_USER": "joe"}, settle))
         assert sent[0]["status"] == status
         assert sent[-1].get("more_body", False) is False
         assert len(ended) == 1
 
 
 def _limits() -> Limits:
-    return Limits(body_bytes=LIMIT, seconds=120, slots=asyncio.Semaphore(1))
+    return Limits(body_bytes=LIMIT, seconds=120, slots=GitSlots(1, of_account=1))
 
 
 async def _call(answer: BackendAnswer) -> list[dict[str, object]]:
