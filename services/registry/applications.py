@@ -25,6 +25,7 @@ from libs.common.problems import Conflict, NotFound
 from services.registry import application_fields, linked_versions, satellites, store
 from services.registry.application_fields import ApplicationBody, ApplicationChange
 from services.registry.audit import Audit
+from services.registry.launch_statuses import Statuses
 from services.registry.linked_versions import Replicas
 from services.registry.models import Application, LinkedVersion, LinkState
 from services.registry.pages import Paging
@@ -145,9 +146,15 @@ class Applications:
         await self._replicas.tell(session, [await self._replicas.stop(session, row, one, who)])
         return row
 
-    async def set_version(self, session: AsyncSession, name: str, text: str, who: Principal) -> Application:
+    async def set_version(
+        self, session: AsyncSession, name: str, text: str, who: Principal, statuses: Statuses
+    ) -> Application:
         """Make a linked version current: at once if it is ready, else when it is, and the one before answers till
         then. One that is stopped is started.
+
+        Args:
+            statuses: what deployers say of the linked versions. One that lost all its replicas since it was ready is
+                starting; while no deployer answers, nothing is known of that.
 
         Raises Unprocessable when it is not linked.
         """
@@ -156,6 +163,9 @@ class Applications:
         one = linked_versions.named(row, versions, text)
         orders = []
         said = one.version
+        status = (statuses or {}).get(one.id)
+        if one.state is LinkState.READY and status is not None and status.ready == 0:
+            one.state = LinkState.STARTING
         if one.id == row.current:
             row.switching_to = None
         elif one.state is LinkState.READY:

@@ -64,5 +64,5 @@ class Switches:
 
 
 def is_up(status: LaunchStatus) -> bool:
-    """All replicas that were ordered were ready, or as many as before where those could not be had."""
-    return status.state in (LaunchState.DEPLOYED, LaunchState.ROLLED_BACK)
+    """All replicas that were ordered were ready, or as many as before where those could not be had. One still is."""
+    return status.state in (LaunchState.DEPLOYED, LaunchState.ROLLED_BACK) and status.ready > 0

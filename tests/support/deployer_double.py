@@ -43,7 +43,7 @@ class DeployerDouble:
             finally:
                 self.answers.set()
 
-    def say(self, order: Any, state: LaunchState, serving_version: int | None = None) -> None:
+    def say(self, order: Any, state: LaunchState, serving_version: int | None = None, *, ready: int = 0) -> None:
         """What it makes of an order, which is given as the registry answered it."""
         self._statuses[order["launch_id"]] = LaunchStatus(
             launch_id=UUID(order["launch_id"]),
@@ -52,6 +52,7 @@ class DeployerDouble:
             state=state,
             satellite_version=order["satellite_version"],
             serving_version=serving_version,
+            ready=ready,
             changed_at=now(),
         )
 

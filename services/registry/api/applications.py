@@ -13,6 +13,7 @@ from libs.common.openapi import reads
 from services.registry import application_views, applications, linked_versions, views
 from services.registry.api.admin import AskedPage, Word
 from services.registry.api.requests import Parts, body
+from services.registry.api.running import RunningOfApplication
 from services.registry.application_fields import (
     ApplicationBody,
     ApplicationChange,
@@ -117,11 +118,14 @@ async def unlink_version(
 
 
 @routes.post(f"{APPLICATION}/set-version", openapi_extra=reads(CurrentBody))
-async def set_version(request: Request, name: str, who: Caller, parts: Parts, session: Session) -> dict[str, Any]:
+async def set_version(
+    request: Request, name: str, who: Caller, parts: Parts, session: Session, *, running: RunningOfApplication
+) -> dict[str, Any]:
     """Make a linked version current: at once if it is ready. Else `switching_to` names it until it is, and the one
     before answers till then; one that is stopped is started."""
     asked = await body(request, CurrentBody)
-    return await _document(session, await parts.applications.set_version(session, name, asked.algorithm, who))
+    row = await parts.applications.set_version(session, name, asked.algorithm, who, running)
+    return await _document(session, row)
 
 
 @routes.post(f"{APPLICATION}/stop-inactive")

@@ -60,7 +60,7 @@ Index(
 class LinkState(StrEnum):
     STARTING = "starting"
     READY = "ready"
-    """All its replicas were ready since it was started; it can become current at once."""
+    """All its replicas were ready since it was started; it can become current at once if one of them still is."""
     STOPPED = "stopped"
 
 

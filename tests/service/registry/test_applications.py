@@ -15,6 +15,7 @@ from libs.common.db import now
 from services.registry.switches import Switches
 from tests.service.registry.conftest import Platform
 from tests.service.registry.test_versions import another
+from tests.support.deployer_double import DeployerDouble
 
 APPLICATIONS = "/admin/v1/applications"
 DIGITS = f"{APPLICATIONS}/digits"
@@ -41,6 +42,7 @@ class Deployer:
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
         self.states: dict[str, LaunchState] = {}
+        self.ready = 1
         self._switches = Switches(platform.registry.database, platform.registry.applications, self._statuses)
 
     async def turn(self) -> None:
@@ -57,6 +59,7 @@ class Deployer:
             number=order.number,
             state=self.states[order.name],
             satellite_version=order.satellite_version,
+            ready=self.ready,
             changed_at=now(),
         )
 
@@ -180,6 +183,30 @@ async def test_a_version_that_starts_becomes_current_when_it_is_ready(
     await deployer.turn()
     found = await platform.ok("GET", DIGITS, "root")
     assert (found["current"], found["switching_to"], await answers(platform)) == (second, None, second)
+
+
+async def test_a_version_that_lost_its_replicas_becomes_current_when_one_is_ready(
+    deployer: DeployerDouble, platform: Platform, digits: Any, versions: list[str]
+) -> None:
+    first, second = versions
+    turns = Deployer(platform)
+    turns.states = {first: LaunchState.DEPLOYED, second: LaunchState.DEPLOYED}
+    await link(platform, first)
+    await link(platform, second)
+    await turns.turn()
+    page = await platform.ok("GET", "/internal/feeds/launches?since=0", "@deployer")
+    lost = next(one["body"] for one in page["changes"] if one["body"]["name"] == second)
+    deployer.say({**lost, "id": lost["deployment_id"]}, LaunchState.DEPLOYED)
+    found = await set_version(platform, second)
+    assert (found["current"], found["switching_to"], states(found)) == (first, second, ["ready", "starting"])
+    turns.ready = 0
+    for _ in range(2):
+        await turns.turn()
+    assert await answers(platform) == first
+    turns.ready = 1
+    for _ in range(2):
+        await turns.turn()
+    assert await answers(platform) == second
 
 
 async def test_what_is_stopped_starts_before_it_is_current_again(

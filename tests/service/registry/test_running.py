@@ -30,7 +30,7 @@ async def dev(deployer: DeployerDouble, platform: Platform) -> Ordering:
     await platform.ok("POST", "/admin/v1/applications/digits/versions", "root", json=version)
     page = await platform.ok("GET", "/internal/feeds/launches?since=0", "@deployer")
     [linked] = [one["body"] for one in page["changes"] if not one["body"].get("is_addressed", True)]
-    deployer.say({**linked, "id": linked["deployment_id"]}, LaunchState.DEPLOYED)
+    deployer.say({**linked, "id": linked["deployment_id"]}, LaunchState.DEPLOYED, ready=1)
 
     async def ready() -> bool:
         document = await platform.ok("GET", "/admin/v1/applications/digits", "root")
