@@ -88,7 +88,7 @@ async def _lifespan(app: FastAPI, *, settings: FaktsSettings, bus: Bus | None) -
         app.state.database = database
         app.state.answers = Answers(Answered, context.master)
         app.state.authenticator = Authenticator(
-            context.verifier, directory, refresh=follower.refresh, exchange=context.foreign.vouch
+            TokenVerifier(context.keys.jwks), directory, refresh=follower.refresh, exchange=context.foreign.vouch
         )
         app.state.checks["database"] = database.ping
         app.state.on_drain.append(context.publisher.release)
@@ -131,7 +131,6 @@ def _context(settings: FaktsSettings, database: Database, master: MasterKey, out
         passwords=Passwords(),
         attempts=Attempts(),
         providers=Providers(providers.load(settings.providers_file) if settings.providers_file else ()),
-        verifier=TokenVerifier(keys.jwks),
         token_requests=Rate(settings.token_requests_per_minute, 60),
         starts=Rate(settings.starts_per_minute, 60),
         guesses=Rate(settings.guesses_per_minute, 60),

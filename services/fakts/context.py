@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from libs.common import forwarded
-from libs.common.auth import TokenVerifier
 from libs.common.db import Database
 from libs.common.feed import FeedPublisher
 from services.fakts.audit import Audit
@@ -38,7 +37,6 @@ class Context:
     passwords: Passwords
     attempts: Attempts
     providers: Providers
-    verifier: TokenVerifier
     token_requests: Rate
     """By address."""
     starts: Rate

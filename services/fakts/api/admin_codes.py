@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
+from fastapi import Request
 from pydantic import BaseModel, Field
 
-from libs.common import idempotency
+from libs.common import idempotency, web
 from libs.common.auth import Caller, admin_only
 from libs.common.db import Session
 from libs.common.problems import Conflict
@@ -16,6 +17,7 @@ from services.fakts.context import Ctx
 from services.fakts.fields import Label, Plain
 from services.fakts.models import Approval, User
 from services.fakts.preflight import approvals, decisions, views
+from services.fakts.preflight.approvals import Standing
 from services.fakts.preflight.strategies.interface import Via
 
 router = idempotency.router(admin_only, prefix="/admin/v1/codes")
@@ -45,19 +47,21 @@ async def list_codes(session: Session, asked: CursorPage) -> dict[str, Any]:
 
 @router.post("/{code}/approve")
 async def approve(
-    code: str, session: Session, context: Ctx, caller: Caller, body: Approving | None = None
-) -> dict[str, Any]:
-    """Let the app in, acting for the caller."""
+    request: Request, code: str, session: Session, context: Ctx, caller: Caller, body: Approving | None = None
+) -> Any:
+    """Let the app in, acting for the caller. One that needs what is not offered is denied, and that is a conflict."""
     asked = body or Approving()
-    approval = await _find(session, code)
-    await decisions.approve(
+    approval = await decisions.approve(
         session,
         context,
-        approval,
+        await _find(session, code),
         by=await session.get_one(User, caller.account_id),
         organization=asked.organization,
         declined=asked.declined,
     )
+    if approval.state == Standing.DENIED:  # raised, the problem would undo that
+        problem = Conflict(approval.reason)
+        return request.app.state.render(request.url.path, problem, web.current_request_id())
     return await _decided(session, approval)
 
 

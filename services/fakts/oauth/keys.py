@@ -19,6 +19,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db, logs
+from libs.common.auth import LEEWAY_SECONDS
 from libs.common.db import Database
 from services.fakts import locks
 from services.fakts.master_key import MasterKey
@@ -45,6 +46,7 @@ class SigningKeys:
         )
         self._private: dict[str, RSAKey] = {}
         self._known: Sequence[SigningKey] = ()
+        self._known_public = KeySet([])
         self._known_until = 0.0
 
     async def maintain(self) -> None:
@@ -82,11 +84,25 @@ class SigningKeys:
 
     async def read(self, session: AsyncSession, token: str) -> dict[str, Any] | None:
         """The claims of a JWT that one of these keys signed, however long ago it expired; None for any other text."""
+        await self._look(session)
         try:
-            keys = KeySet([RSAKey.import_key(row.public) for row in await _rows(session)])
-            return dict(jwt.decode(token, keys, algorithms=[ALGORITHM]).claims)
+            return dict(jwt.decode(token, self._known_public, algorithms=[ALGORITHM]).claims)
         except (JoseError, ValueError):
             return None
+
+    async def claims(self, session: AsyncSession, token: str) -> dict[str, Any] | None:
+        """The claims of a valid JWT of this platform, else None.
+
+        As the other services check it, and on the session at hand: whoever holds a connection must not wait for
+        another one.
+        """
+        claims = await self.read(session, token)
+        try:
+            registry = jwt.JWTClaimsRegistry(leeway=LEEWAY_SECONDS, exp={"essential": True}, sub={"essential": True})
+            registry.validate(claims or {})
+        except (JoseError, ValueError):
+            return None
+        return claims
 
     async def sign_digest(self, session: AsyncSession, digest: str, *, kind: str) -> str:
         """A compact JWS (RFC 7515) over the text `sha256:DIGEST`, which brings its public key along.
@@ -99,17 +115,22 @@ class SigningKeys:
         return jws.serialize_compact(header, f"sha256:{digest}", self._open(row), algorithms=[ALGORITHM])
 
     async def _current(self, session: AsyncSession) -> SigningKey:
-        """The key to sign with now.
+        """The key to sign with now."""
+        await self._look(session)
+        plan = plan_keys(db.now(), [_times(row) for row in self._known], self._policy)
+        return next(row for row in self._known if row.kid == plan.signing)
 
-        A key waits for `lead` before it signs, so a copy of the rows that is younger than that knows of each key
-        whose time has come.
+    async def _look(self, session: AsyncSession) -> None:
+        """Read the rows, unless the copy of them is young.
+
+        A key waits for `lead` before it signs, so a copy that is younger than that knows of each key whose time has
+        come, and of each that signed a token.
         """
         if self._known_until <= time.monotonic():
             until = time.monotonic() + self._policy.lead.total_seconds() / 2
             self._known = await _rows(session)
+            self._known_public = KeySet([RSAKey.import_key(row.public) for row in self._known])
             self._known_until = until
-        plan = plan_keys(db.now(), [_times(row) for row in self._known], self._policy)
-        return next(row for row in self._known if row.kid == plan.signing)
 
     def check(self, row: SigningKey) -> None:
         """Raises MasterKeyFault when the master key at hand did not seal this key."""

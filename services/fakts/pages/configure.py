@@ -11,7 +11,7 @@ from fastapi import Query, Response
 from libs.common import db
 from libs.common.db import Session
 from libs.common.openapi import reads_form
-from libs.common.problems import Conflict, Forbidden, Invalid, NotFound, Problem
+from libs.common.problems import Forbidden, Invalid, NotFound, Problem
 from services.fakts.context import Context, Ctx, RequestWhere
 from services.fakts.models import Approval
 from services.fakts.oauth.authorization import redirect_back
@@ -20,6 +20,7 @@ from services.fakts.pages.destinations import CONFIGURE, form_sources
 from services.fakts.pages.rendering import page, page_router, see
 from services.fakts.pages.sessions import TOKEN_FIELD, Form, Person, PersonsForm, SignedIn
 from services.fakts.preflight import admission, approvals, choices, decisions, manifests, views
+from services.fakts.preflight.approvals import Standing
 from services.fakts.preflight.views import ApprovalView
 
 router = page_router(prefix=CONFIGURE)
@@ -63,20 +64,19 @@ async def decide(
         view = await views.of_approval(session, approval)
     except Problem as problem:
         return _code_page(context, person, problem=problem)
-    allowed = form.text("decision") == "approve"
     not_offered = admission.not_offered(view.missing) if view.missing else ""
     try:
-        if allowed:
-            await _approve(session, context, person, view, form)
+        if form.text("decision") == "approve":
+            decided = await _approve(session, context, person, view, form)
+            reason = decided.reason if decided.state == Standing.DENIED else ""
         else:
             await decisions.deny(session, context, approval, by=person.user, reason=not_offered)
+            reason = not_offered or "You denied it."
     except (Forbidden, Invalid) as problem:
         return await _approval_page(session, context, person, view, code, where.address, problem=problem)
     except NotFound as problem:
         return _code_page(context, person, problem=problem)
-    except Conflict as problem:
-        return await _decided(session, context, person, view, reason=problem.detail)
-    return await _decided(session, context, person, view, reason="" if allowed else not_offered or "You denied it.")
+    return await _decided(session, context, person, view, reason=reason)
 
 
 async def _find(session: Session, context: Context, person: SignedIn, code: str) -> Approval:
@@ -90,9 +90,9 @@ async def _find(session: Session, context: Context, person: SignedIn, code: str)
         raise
 
 
-async def _approve(session: Session, context: Context, person: SignedIn, view: ApprovalView, form: Form) -> None:
+async def _approve(session: Session, context: Context, person: SignedIn, view: ApprovalView, form: Form) -> Approval:
     allowed = form.all("allow")
-    await decisions.approve(
+    return await decisions.approve(
         session,
         context,
         view.approval,

@@ -18,7 +18,7 @@ from services.fakts.oauth import console
 from services.fakts.pages import sessions
 from services.fakts.pages.destinations import HOME, SIGN_IN, form_sources, own_path
 from services.fakts.pages.rendering import page, page_router, see
-from services.fakts.pages.sessions import OptionalPerson, Person, PersonsForm, Visit, Visiting
+from services.fakts.pages.sessions import Form, OptionalPerson, Person, PersonsForm, SignedIn, Visit, Visiting
 from services.fakts.where import Where
 
 PASSWORD_PATH = f"{SIGN_IN}/password"
@@ -81,8 +81,14 @@ async def ask_new_password(context: Ctx, person: Person) -> Response:
 
 
 @router.post(PASSWORD_PATH, openapi_extra=reads_form(sessions.TOKEN_FIELD, "current", "new", "again"))
-async def take_new_password(context: Ctx, where: RequestWhere, person: Person, form: PersonsForm) -> Response:
-    """Whoever has a password proves it first. All other browsers are signed out."""
+async def take_new_password(request: Request, context: Ctx, where: RequestWhere) -> Response:
+    """Whoever has a password proves it first. All other browsers are signed out.
+
+    No connection is held while the hashes are computed.
+    """
+    async with context.database.transaction() as session:
+        person = await sessions.signed_in(request, session)
+    form = await sessions.checked_form(request, person.token)
     try:
         hashed = await _new_hash(context, where, person, form)
     except (Invalid, Unauthenticated, TooMany) as problem:
@@ -104,7 +110,7 @@ async def take_new_password(context: Ctx, where: RequestWhere, person: Person, f
     )
 
 
-async def _new_hash(context: Context, where: Where, person: Person, form: PersonsForm) -> str:
+async def _new_hash(context: Context, where: Where, person: SignedIn, form: Form) -> str:
     new = form.text("new")
     if new != form.text("again"):
         raise Invalid("the two new passwords differ; type the same one twice")
@@ -138,7 +144,7 @@ def _sign_in_page(
     return answer
 
 
-def _password_page(context: Context, person: Person, problem: Problem | None = None) -> Response:
+def _password_page(context: Context, person: SignedIn, problem: Problem | None = None) -> Response:
     return page(
         "password.html",
         deployment=context.settings.deployment_name,

@@ -1,13 +1,9 @@
-"""Decisions of people on apps that ask to be let in.
-
-Nothing here commits, but for the end of an attempt that cannot succeed, which outlasts the refusal that tells of it.
-"""
+"""Decisions of people on apps that ask to be let in. Nothing here commits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
@@ -32,12 +28,13 @@ async def approve(
 
     Where the rule names one organization only, it is picked if the person picks none.
 
+    Returns: how it was decided: an attempt of an app that needs what is not offered is denied, with the reason.
+
     Raises:
         NotFound: the attempt is over.
         Forbidden: this person may not approve it.
         Invalid: a requirement is declined that the app does not have or cannot do without, or an organization is to
             be picked and none was.
-        Conflict: a required service is not offered. The attempt has ended, and the app is told.
     """
     client = await approvals.client_of(session, approval)
     picked = await eligibility.picked(session, approval, by, organization)
@@ -45,8 +42,9 @@ async def approve(
     try:
         await admission.check_offered(session, client, approval.address, declined)
     except Conflict as problem:
-        await _end(context, approval, problem.detail)
-        raise
+        await _reload(session, approval)
+        _deny(approval, problem.detail)
+        return approval
     await admission.lock(session, client)
     await _reload(session, approval)
     approvals.grant(approval, by, picked)
@@ -72,10 +70,7 @@ async def deny(
     if by is not None:
         await eligibility.check_may_deny(session, approval, by)
     await _reload(session, approval)
-    approval.state = Standing.DENIED
-    approval.reason = reason or DECLINED
-    approval.decided_by = by.id if by is not None else None
-    approval.decided_at = db.now()
+    _deny(approval, reason or DECLINED, by)
     await context.audit.record(
         session,
         actor=by.name if by is not None else "fakts",
@@ -102,11 +97,8 @@ async def _reload(session: AsyncSession, approval: Approval) -> None:
         raise NotFound(NO_SUCH_CODE)
 
 
-async def _end(context: Context, approval: Approval, reason: str) -> None:
-    """In a transaction of its own: whoever asked is refused, which undoes theirs."""
-    async with context.database.transaction() as session:
-        await session.execute(
-            update(Approval)
-            .where(Approval.id == approval.id, Approval.state == Standing.PENDING)
-            .values(state=Standing.DENIED, reason=reason, decided_at=db.now())
-        )
+def _deny(approval: Approval, reason: str, by: User | None = None) -> None:
+    approval.state = Standing.DENIED
+    approval.reason = reason
+    approval.decided_by = by.id if by is not None else None
+    approval.decided_at = db.now()
