@@ -69,7 +69,7 @@ class FaktsSettings(ServiceSettings):
     device_interval_seconds: int = Field(default=5, ge=1, le=60)
     """How often an app may ask whether it was approved."""
     token_requests_per_minute: int = Field(default=240, ge=1)
-    """From one address, at the token endpoint."""
+    """From one address, at the token endpoint and for revocations; and as many introspections that are refused."""
     lease_seconds: float = Field(default=15.0, ge=0.5, le=300)
     """How long an instance is in answers after it last offered itself."""
     signing_key_seconds: float = Field(default=90 * 86_400, ge=3600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from authlib.oauth2 import OAuth2Error
@@ -16,7 +17,6 @@ from libs.common.openapi import OAUTH_ERRORS, reads_form
 from libs.common.problems import Forbidden, Invalid, TooMany, Unauthenticated
 from services.fakts.api.forms import NOT_STORED, answered, form_request, query_parameters
 from services.fakts.context import (
-    Context,
     Ctx,
     RequestOrigin,
     RequestWhere,
@@ -27,7 +27,6 @@ from services.fakts.context import (
 from services.fakts.oauth import authorization, claims, discovery, endpoints, people, provider
 from services.fakts.pages.rendering import page_router
 from services.fakts.pages.sessions import OptionalPerson
-from services.fakts.where import Where
 
 _CLIENT = ("client_id", "client_secret")
 _TOKEN_REQUEST = reads_form(
@@ -54,7 +53,7 @@ pages = page_router()
 async def token(request: Request) -> JSONResponse:
     # Taken from the request instead of by dependencies: this route is asked most, and each of those costs something.
     context, origin, where = request_context(request), request_origin(request), request_where(request)
-    if (throttled := _throttled(context, where)) is not None:
+    if (throttled := _throttled(context.token_requests.take, where.address)) is not None:
         return throttled
     form = await form_request(request)
     async with context.database.transaction() as session:
@@ -66,6 +65,8 @@ async def token(request: Request) -> JSONResponse:
 async def revoke(
     request: Request, session: Session, context: Ctx, origin: RequestOrigin, where: RequestWhere
 ) -> JSONResponse:
+    if (throttled := _throttled(context.token_requests.take, where.address)) is not None:
+        return throttled
     return answered(await provider.revoke(session, context, origin, where, await form_request(request)))
 
 
@@ -73,9 +74,18 @@ async def revoke(
 async def introspect(
     request: Request, session: Session, context: Ctx, origin: RequestOrigin, where: RequestWhere
 ) -> JSONResponse:
-    """What a token is good for: for clients that have a secret, and for services of the platform."""
+    """What a token is good for: for clients that have a secret, and for services of the platform.
+
+    Those may ask as often as they like: only refusals are counted.
+    """
+    subject = f"introspection {where.address}"
+    if (throttled := _throttled(context.token_requests.check, subject)) is not None:
+        return throttled
     form = await form_request(request, by_service=await _is_service(request))
-    return answered(await provider.introspect(session, context, origin, where, form))
+    answer = await provider.introspect(session, context, origin, where, form)
+    if answer.status != 200:
+        context.token_requests.count(subject)
+    return answered(answer)
 
 
 @pages.get(discovery.AUTHORIZE_PATH.rstrip("/"), status_code=302, openapi_extra=_AUTHORIZATION)
@@ -137,10 +147,10 @@ async def _is_service(request: Request) -> bool:
     return principal is not None and principal.is_service
 
 
-def _throttled(context: Context, where: Where) -> JSONResponse | None:
-    """Clients of the Fakts protocol read `slow_down`, and go on later."""
+def _throttled(limit: Callable[[str], None], subject: str) -> JSONResponse | None:
+    """The answer where the limit raises TooMany. Clients of the Fakts protocol read `slow_down`, and go on later."""
     try:
-        context.token_requests.take(where.address)
+        limit(subject)
     except TooMany as problem:
         body = {"error": "slow_down", "error_description": problem.detail}
         return JSONResponse(body, 429, headers={**problem.headers, **NOT_STORED})

@@ -267,3 +267,20 @@ async def test_one_address_may_ask_for_tokens_so_often(fakts: RunningFakts, monk
     assert int(answer.headers["retry-after"]) >= 1
     other = await fakts.http.post("/o/token/", data={"grant_type": "x"}, headers={"x-forwarded-for": "192.0.2.8"})
     refusal(other, "unsupported_grant_type")
+
+
+async def test_one_address_may_revoke_so_often_and_introspect_in_vain(
+    fakts: RunningFakts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fakts.context.token_requests, "_allowed", 1)
+    there = {"x-forwarded-for": "192.0.2.9"}
+    party = await relying_party(fakts)
+    known = there | basic(party["client_id"], party["client_secret"])
+    unknown = there | basic(party["client_id"], "wrong")
+    for _ in range(3):
+        await fakts.ask("POST", "/o/introspect/", 200, data={"token": "x"}, headers=known)
+    for path in ("/o/introspect/", "/o/revoke/"):
+        answer = await fakts.http.post(path, data={"token": "x"}, headers=unknown)
+        refusal(answer, "invalid_client", status=401)
+        for headers in (unknown, known):
+            refusal(await fakts.http.post(path, data={"token": "x"}, headers=headers), "slow_down", status=429)
