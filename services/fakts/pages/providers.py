@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from services.fakts.identity.claims import ClaimNames, Match, MembershipRule
 
+METADATA = "/.well-known/openid-configuration"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -33,6 +34,8 @@ class Provider(BaseModel):
     """What the sign-in page calls it."""
     discovery: str
     """Its OpenID Connect discovery document."""
+    issuer: str | None = None
+    """Who it says it is, where that is not what stands before `METADATA` in `discovery`."""
     client_id: Annotated[str, Field(min_length=1)]
     client_secret: SecretStr | None = None
     """None for a public client, which PKCE protects alone."""
@@ -43,9 +46,11 @@ class Provider(BaseModel):
     memberships: tuple[MembershipRule, ...] = ()
     """Whom its claims put into which organization."""
 
-    @field_validator("discovery")
+    @field_validator("discovery", "issuer")
     @classmethod
-    def _secure(cls, url: str) -> str:
+    def _secure(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
             raise ValueError("must be an https:// URL")
@@ -55,6 +60,28 @@ class Provider(BaseModel):
     @classmethod
     def _with_openid(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
         return scopes if "openid" in scopes else ("openid", *scopes)
+
+    @model_validator(mode="after")
+    def _with_issuer(self) -> Self:
+        if self.issuer is None and not self.discovery.endswith(METADATA):
+            raise ValueError(
+                f"its issuer cannot be told from discovery, which does not end with {METADATA}: add issuer"
+            )
+        return self
+
+    @property
+    def realm(self) -> str:
+        """Its issuer, but for a slash at the end."""
+        return (self.issuer or self.discovery.removesuffix(METADATA)).removesuffix("/")
+
+    def is_issuer(self, said: object) -> bool:
+        """May its document say that it is this issuer (OpenID Connect Discovery 1.0, section 4.3)?
+
+        People are known by their issuer, so a provider that could say what it likes could sign in those of another.
+        """
+        if self.issuer is not None:
+            return said == self.issuer
+        return isinstance(said, str) and said.removesuffix("/") == self.realm
 
 
 class _File(BaseModel):
@@ -83,4 +110,8 @@ def load(file: Path) -> tuple[Provider, ...]:
     names = [provider.name for provider in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ProvidersFault(f"{file} names a provider twice: {', '.join(twice)}")
+    realms: dict[str, str] = {}
+    for provider in found:
+        if (other := realms.setdefault(provider.realm, provider.name)) != provider.name:
+            raise ProvidersFault(f"{file}: {other} and {provider.name} have one issuer, {provider.realm}")
     return found

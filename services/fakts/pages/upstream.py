@@ -71,12 +71,13 @@ class Providers:
         Raises:
             NotFound, Unavailable: as they say.
         """
-        label = self.get(name).label
+        provider = self.get(name)
         more = {"prompt": "login"} if again else {}
         try:
+            await self._metadata(provider)
             answer: Response = await self._client(name).authorize_redirect(request, callback, **more)
         except (HTTPError, RuntimeError, ValueError) as error:
-            raise self._silent(name, label, error) from error
+            raise self._silent(name, provider.label, error) from error
         return answer
 
     async def finish(self, request: Request, name: str) -> Vouched:
@@ -89,7 +90,7 @@ class Providers:
         provider = self.get(name)
         client = self._client(name)
         try:
-            metadata = await client.load_server_metadata()
+            metadata = await self._metadata(provider)
             # A key that both sides know, or none, proves nothing here (RFC 8725, sections 3.1 and 3.2).
             offered = metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
             metadata["id_token_signing_alg_values_supported"] = [
@@ -115,6 +116,17 @@ class Providers:
         except (HTTPError, RuntimeError, ValueError, KeyError) as error:
             raise self._silent(name, provider.label, error) from error
         return Vouched(str(metadata["issuer"]), str(claims["sub"]), claims)
+
+    async def _metadata(self, provider: Provider) -> dict[str, Any]:
+        """What the provider's document says of it. Raises ValueError for a document of another issuer."""
+        client = self._client(provider.name)
+        metadata: dict[str, Any] = await client.load_server_metadata()
+        issuer = metadata.get("issuer")
+        if not provider.is_issuer(issuer):
+            metadata.clear()  # it is read again the next time
+            log.error("provider_is_another_issuer", provider=provider.name, issuer=issuer, expected=provider.realm)
+            raise ValueError("the document is that of another issuer")
+        return metadata
 
     def _client(self, name: str) -> Any:
         return self._clients.create_client(name)

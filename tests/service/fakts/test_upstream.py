@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from tests.service.fakts.browser import Browser
 from tests.service.fakts.running import ORIGIN, RunningFakts, shared
+from tests.support.issuer import Issuer
 from tests.support.openid import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, openid_provider
 from tests.support.postgres import Postgres
 
@@ -47,6 +48,19 @@ name = "gone"
 label = "Gone"
 discovery = "http://127.0.0.1:9/.well-known/openid-configuration"
 client_id = "x"
+
+[[provider]]
+name = "partner"
+label = "Partner"
+discovery = "%s/.well-known/openid-configuration"
+client_id = "x"
+
+[[provider]]
+name = "tenant"
+label = "Tenant"
+discovery = "%s/.well-known/openid-configuration?tenant=1"
+issuer = "https://tenant.example.org"
+client_id = "x"
 """
 
 
@@ -57,12 +71,19 @@ def university() -> Iterator[OpenIdProvider]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def partner() -> AsyncIterator[Issuer]:
+    async with Issuer().serve() as started:
+        started.metadata = {"authorization_endpoint": f"{started.url}/authorize"}
+        yield started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fakts(
-    postgres: Postgres, university: OpenIdProvider, tmp_path_factory: pytest.TempPathFactory
+    postgres: Postgres, university: OpenIdProvider, partner: Issuer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RunningFakts]:
     directory = tmp_path_factory.mktemp("fakts")
     file = directory / "providers.toml"
-    file.write_text(FILE % university.discovery)
+    file.write_text(FILE % (university.discovery, partner.url, partner.url))
     file.chmod(0o600)
     async with shared(postgres, directory, providers_file=file) as started:
         await started.organization("lab")
@@ -140,6 +161,25 @@ async def test_an_account_is_never_taken_over_by_a_name_or_an_address(
     await fakts.ask("DELETE", "/v1/users/Anne2", 204)
     assert (await browser.get(await come_back(browser, university))).status_code == 403
     assert "closed" in browser.page
+
+
+async def test_a_provider_vouches_for_its_own_people_only(fakts: RunningFakts, partner: Issuer) -> None:
+    browser, truth = Browser(fakts), partner.metadata
+
+    async def begins(name: str) -> bool:
+        answer = await browser.get(f"/signin/with/{name}")
+        assert answer.status_code == 302 or "does not answer as it should" in browser.page, answer.text
+        return answer.status_code == 302
+
+    for issuer in ("https://idp.corporate.example", f"{partner.url}/other", None):
+        partner.metadata = {**truth, "issuer": issuer}
+        assert not await begins("partner")
+        assert not await begins("tenant")
+    partner.metadata = truth
+    assert await begins("partner")
+    assert not await begins("tenant")
+    partner.metadata = {**truth, "issuer": "https://tenant.example.org"}
+    assert await begins("tenant")
 
 
 async def test_what_goes_wrong_is_said_in_words_and_signs_nobody_in(
