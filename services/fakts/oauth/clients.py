@@ -49,6 +49,9 @@ async def log_in(
     A service names the id that it wants to keep, as its device. Raises NotThisClient.
     """
     await locks.take(session, locks.JOINING)
+    await session.refresh(mandate, ["revoked_at"])  # whoever revokes it takes the lock too
+    if mandate.revoked_at is not None:
+        raise NotThisClient("This key was revoked.")
     if mandate.kind == mandates.SERVICE:
         client = await _service(session, manifest)
     else:

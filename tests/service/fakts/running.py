@@ -13,6 +13,8 @@ from uuid import uuid4
 import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.bus import Bus
 from libs.common.contracts.joining import MANDATE_GRANT
@@ -24,6 +26,8 @@ from tests.support.postgres import Postgres
 
 JOIN_TOKEN = "the-join-token-of-this-test"
 ORIGIN = "http://fakts.test:8001"
+_WAITING = """select count(distinct pid) from pg_locks where not granted and pid in (
+    select pid from pg_locks where database = (select oid from pg_database where datname = current_database()))"""
 
 
 @dataclass
@@ -107,6 +111,15 @@ class RunningFakts:
         answer = await self.login(JOIN_TOKEN, f"constellation.{service}", device_id=str(uuid4()))
         assert answer.status_code == 200, answer.text
         return answer.json()["client_id"], {"authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+async def others_wait(session: AsyncSession, number: int = 1) -> None:
+    """Wait until that many transactions wait for a lock."""
+
+    async def waiting() -> bool:
+        return bool(await session.scalar(text(_WAITING)) == number)
+
+    await eventually(waiting)
 
 
 @asynccontextmanager

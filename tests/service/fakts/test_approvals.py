@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from libs.common import db
 from libs.common.contracts.joining import Manifest
@@ -23,15 +23,12 @@ from services.fakts.preflight.approvals import Standing
 from services.fakts.preflight.starts import Asked, Started
 from services.fakts.preflight.strategies.interface import Needs, Via
 from services.fakts.where import Where
-from tests.service.fakts.running import RunningFakts, shared
-from tests.support.eventually import eventually
+from tests.service.fakts.running import RunningFakts, others_wait, shared
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LOCAL = Where("127.0.0.1")
-_WAITING = """select count(distinct pid) from pg_locks where not granted and pid in (
-    select pid from pg_locks where database = (select oid from pg_database where datname = current_database()))"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -162,11 +159,7 @@ async def test_whoever_lets_the_same_app_in_on_the_same_machine_waits_and_nobody
             for device in (None, "another"):
                 await ask(fakts, wants=manifest(device=device))
             same = asyncio.create_task(ask(fakts, wants=wanted))
-
-            async def waits() -> bool:
-                return bool(await session.scalar(text(_WAITING)) == 1)
-
-            await eventually(waits)
+            await others_wait(session)
             assert not same.done()
         second = await same
     async with fakts.context.database.transaction() as session:
@@ -189,11 +182,7 @@ async def test_a_poll_that_waits_for_the_decision_sees_all_of_it(fakts: RunningF
         await decisions.approve(session, fakts.context, approval, by=anne, declined=["extra"])
         await session.flush()
         polling = asyncio.create_task(poll())
-
-        async def waits() -> bool:
-            return bool(await session.scalar(text(_WAITING)) == 1)
-
-        await eventually(waits)
+        await others_wait(session)
         assert not polling.done()
     approval, client, _ = await polling
     assert (approval.state, approval.decided_by) == (Standing.APPROVED, anne.id)

@@ -14,8 +14,9 @@ from pydantic import SecretStr
 
 from libs.common import db
 from libs.common.contracts.joining import MANDATE_GRANT
+from services.fakts import locks
 from tests.service.fakts.logging_in import claims_of
-from tests.service.fakts.running import JOIN_TOKEN, RunningFakts, running, settings_for
+from tests.service.fakts.running import JOIN_TOKEN, RunningFakts, others_wait, running, settings_for
 from tests.support.eventually import eventually
 
 SERVICE = {
@@ -149,6 +150,18 @@ async def test_a_key_that_is_unknown_revoked_expired_or_for_others_is_refused(fa
     assert (await fakts.login(other["key"], "org.other.app")).status_code == 200
     assert (await fakts.login(other["key"], "com.exact")).status_code == 200
     refusal(await fakts.login(other["key"], "com.exactly"), "invalid_grant", "does not cover")
+
+
+async def test_a_login_that_waited_while_its_key_was_revoked_is_refused(fakts: RunningFakts) -> None:
+    made = await fakts.mandate()
+    async with fakts.context.database.transaction() as session:
+        await locks.take(session, locks.JOINING)
+        revoking = asyncio.create_task(fakts.ask("DELETE", f"/admin/v1/mandates/{made['id']}", 204))
+        await others_wait(session, 1)
+        login = asyncio.create_task(fakts.login(made["key"], "org.example.app"))
+        await others_wait(session, 2)
+    await revoking
+    refusal(await login, "invalid_grant", "revoked")
 
 
 async def test_only_a_mandate_for_services_lets_services_in_and_nothing_else(fakts: RunningFakts) -> None:
