@@ -21,7 +21,7 @@ from libs.common.problems import Forbidden, Invalid, NotFound
 from services.fakts import locks
 from services.fakts.context import Context
 from services.fakts.models import Client, Organization, RedeemToken, User
-from services.fakts.preflight import admission, manifests, patterns
+from services.fakts.preflight import admission, eligibility, manifests, patterns
 from services.fakts.where import Where
 
 _RANDOM_BYTES = 32
@@ -99,11 +99,13 @@ async def redeem(session: AsyncSession, context: Context, token: str, manifest: 
     """The client that the token lets in. The same manifest again is the same client, and uses nothing up.
 
     Raises:
-        Forbidden: the token is unknown or over, or not for this app; or the client was revoked.
+        Forbidden: the token is unknown or over, or not for this app; whom its clients act for is not here any more;
+            or the client was revoked.
         Conflict: a required service is not offered.
     """
     await locks.take(session, locks.JOINING)
     row = await _in_force(session, token, manifest)
+    user, organization = await _whom(session, row)
     client = await session.scalar(
         select(Client).where(
             Client.redeem_token_id == row.id,
@@ -119,10 +121,6 @@ async def redeem(session: AsyncSession, context: Context, token: str, manifest: 
     used = await session.scalar(select(func.count()).where(Client.redeem_token_id == row.id))
     if row.uses is not None and (used or 0) >= row.uses:
         raise Forbidden(f"This redeem token was used by as many apps as it may ({row.uses}).")
-    user = await session.get_one(User, row.account_id)
-    if not user.active:
-        raise Forbidden("The account of this redeem token is not active any more.")
-    organization = await session.get(Organization, row.organization_id) if row.organization_id is not None else None
     client = admission.new_client(manifest, _scope(manifest, row.scopes), "development")
     client.redeem_token_id = row.id
     admission.give_secrets(context, client)
@@ -154,6 +152,19 @@ async def _in_force(session: AsyncSession, token: str, manifest: Manifest) -> Re
     ):
         raise Forbidden(f"This redeem token is not for '{manifest.identifier}' {manifest.version[:40]}.")
     return row
+
+
+async def _whom(session: AsyncSession, row: RedeemToken) -> tuple[User, Organization | None]:
+    """Whom its clients act for, and in which organization."""
+    user = await session.get_one(User, row.account_id)
+    if not user.active:
+        raise Forbidden("The account of this redeem token is not active any more.")
+    if row.organization_id is None:
+        return user, None
+    organization = await session.get_one(Organization, row.organization_id)
+    if await eligibility.role_of(session, organization, user) is None:
+        raise Forbidden("The account of this redeem token is not in the organization any more.")
+    return user, organization
 
 
 def _scope(manifest: Manifest, most: Sequence[str] | None) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 import pytest_asyncio
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 from libs.common import db
-from services.fakts.models import Client, RedeemToken
+from services.fakts.models import Client, Login, RedeemToken
+from services.fakts.oauth.headless import REDEEM_GRANT
+from tests.service.fakts.logging_in import refusal
 from tests.service.fakts.running import RunningFakts, shared
 from tests.support.postgres import Postgres
 
@@ -105,6 +109,33 @@ async def test_a_revoked_or_unknown_token_lets_nobody_in_and_whoever_was_stays(f
     await claimed(fakts, answer)
     await fakts.ask("DELETE", f"/admin/v1/redeem-tokens/{uuid4()}", 404)
     await refused(fakts, "Invalid redeem token", "never-issued")
+
+
+@pytest.mark.parametrize(
+    ("leaves", "words"), [("", "not active any more"), ("lab", "not in the organization any more")]
+)
+async def test_a_token_lets_nobody_in_for_somebody_who_left(fakts: RunningFakts, leaves: str, words: str) -> None:
+    name = f"leaves{leaves}"
+    await fakts.user(name)
+    await fakts.ask("PUT", f"/v1/organizations/lab/members/{name}", 201)
+    token = (await make(fakts, account=name, organization="lab", uses=None))["token"]
+    document = {"identifier": "org.example.app", "version": "1.0", "scopes": ["openid", "read"]}
+
+    async def log_in(**manifest: Any) -> httpx.Response:
+        form = {"redeem_token": token, "manifest": json.dumps({**document, **manifest})}
+        return await fakts.http.post("/o/token/", data={"grant_type": REDEEM_GRANT, **form})
+
+    async def kept() -> list[int | None]:
+        async with fakts.context.database.transaction() as session:
+            return [await session.scalar(select(func.count()).select_from(table)) for table in (Client, Login)]
+
+    assert (await log_in()).status_code == 200
+    await fakts.ask("DELETE", f"/v1/organizations/lab/members/{name}" if leaves else f"/v1/users/{name}", 204)
+    before = await kept()
+    for device in (None, "another"):
+        refusal(await log_in(device_id=device), "invalid_grant", words)
+        await refused(fakts, words, token, device_id=device)
+    assert await kept() == before
 
 
 async def test_a_token_for_nobody_or_of_no_pattern_is_refused(fakts: RunningFakts) -> None:
