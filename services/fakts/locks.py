@@ -15,6 +15,8 @@ JOINING = "constellation-fakts-joining"
 """Of logins that come with a key or a token beforehand: how many clients there are is counted."""
 ADMITTING = "constellation-fakts-admitting"
 """Of apps that are let in; one lock for each app on each machine, whose names follow."""
+RULES = "constellation-fakts-rules"
+"""Of the rules of approval, which are replaced as a whole."""
 
 
 async def take(session: AsyncSession, name: str) -> None:

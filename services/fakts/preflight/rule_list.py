@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.problems import Invalid
 from libs.common.text import check_json
-from services.fakts import models
+from services.fakts import locks, models
 from services.fakts.fields import Plain
 from services.fakts.preflight import rules
 from services.fakts.preflight.rules import Rule
@@ -70,6 +70,7 @@ async def replace(session: AsyncSession, new: Iterable[Rule]) -> None:
             rules.check(rule, catalog.find)
         except Exception as error:
             raise Invalid(f"the rule '{rule.name}': {error}") from error
+    await locks.take(session, locks.RULES)
     await session.execute(delete(models.Rule))
     session.add_all(
         models.Rule(
@@ -89,6 +90,7 @@ async def begin_with(session: AsyncSession, file: Path) -> None:
 
     Raises Invalid for a file that cannot be read or holds no rules.
     """
+    await locks.take(session, locks.RULES)
     if await session.scalar(select(models.Rule.id).limit(1)) is not None:
         return
     try:

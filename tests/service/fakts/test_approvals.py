@@ -233,6 +233,13 @@ async def test_rules_are_replaced_as_a_whole_and_only_by_good_ones(fakts: Runnin
     assert await fakts.ask("GET", "/admin/v1/rules", 200) == default
 
 
+async def test_rules_that_are_replaced_by_many_at_once_are_those_of_one_of_them(fakts: RunningFakts) -> None:
+    lists = [[{"name": f"rule{n}", "strategy": "staff", "when": {}} for n in range(many)] for many in range(1, 9)]
+    async with ruled(fakts):
+        await asyncio.gather(*(fakts.ask("PUT", "/admin/v1/rules", 200, json={"rules": one}) for one in lists))
+        assert (await fakts.ask("GET", "/admin/v1/rules", 200))["rules"] in lists
+
+
 async def test_a_rule_says_who_may_approve(fakts: RunningFakts) -> None:
     async with ruled(fakts, {"name": "s", "strategy": "staff"}):
         started = await ask(fakts)
