@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, select, tuple_
+from sqlalchemy import and_, bindparam, delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
@@ -102,6 +102,7 @@ async def pending(session: AsyncSession, *, after: tuple[datetime, UUID] | None,
     """Apps that wait for whichever person, oldest first. Who signs in with a browser decides there and alone."""
     query = (
         select(Approval)
+        .join(Client, and_(Client.id == Approval.client_id, Client.ended_at.is_(None)))
         .where(Approval.state == Standing.PENDING, Approval.expires_at > db.now(), Approval.via != Via.REDIRECT)
         .order_by(Approval.created_at, Approval.id)
         .limit(limit)

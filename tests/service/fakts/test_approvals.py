@@ -337,6 +337,24 @@ async def test_administrators_see_what_waits_and_decide_by_code_or_id(fakts: Run
     assert {problem["detail"] for problem in problems} == {approvals.NO_SUCH_CODE}
 
 
+async def test_an_app_whose_client_was_removed_waits_no_more(fakts: RunningFakts) -> None:
+    body = {"name": "Notebook", "redirect_uris": [], "confidential": False}
+    made = await fakts.ask("POST", "/admin/v1/clients", 201, json=body)
+    form = {"client_id": made["client_id"]}
+    started = await fakts.ask("POST", "/o/app-authorization/", 200, data=form, headers={})
+    other = await ask(fakts)
+
+    async def waiting() -> list[str]:
+        return [one["id"] for one in (await fakts.ask("GET", "/admin/v1/codes?limit=1000", 200))["items"]]
+
+    assert len(before := await waiting()) >= 2
+    await fakts.ask("DELETE", f"/admin/v1/clients/{made['client_id']}", 204)
+    assert (found := await waiting()) == [one for one in before if one in found]
+    assert len(found) == len(before) - 1
+    assert str(other.approval.id) in found
+    await fakts.ask("POST", f"/admin/v1/codes/{started['user_code']}/approve", 404, json={})
+
+
 async def test_who_signs_in_with_a_browser_decides_there_and_alone(fakts: RunningFakts) -> None:
     started = await ask(fakts, Via.REDIRECT, redirect={"redirect_uri": "https://host/back"})
     listed = (await fakts.ask("GET", "/admin/v1/codes?limit=1000", 200))["items"]
