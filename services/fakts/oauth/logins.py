@@ -108,13 +108,19 @@ async def end(session: AsyncSession, context: Context, login: Login) -> None:
 
 async def end_client(session: AsyncSession, context: Context, client: Client) -> None:
     """Revoke a client with all its logins, everywhere within a second. It never logs in again. Idempotent."""
-    now = db.now()
-    await session.execute(_ending(now, Login.client_id == client.id))
-    await session.execute(
-        update(Client).where(Client.id == client.id, Client.ended_at.is_(None)).values(ended_at=now)
-    )
-    await session.refresh(client, ["ended_at"])
-    await context.feed.publish_ended(session, [client.id], until=_last_token(now, context.settings))
+    await end_clients(session, context, [client])
+
+
+async def end_clients(session: AsyncSession, context: Context, clients: Sequence[Client]) -> None:
+    """As `end_client`, at once: one after the other would lock the next logins after what is published."""
+    now, ids = db.now(), [client.id for client in clients]
+    await session.execute(_ending(now, Login.client_id.in_(ids)))
+    living = select(Client.id).where(Client.id.in_(ids), Client.ended_at.is_(None)).order_by(Client.id)
+    locked = living.with_for_update(key_share=True).scalar_subquery()
+    await session.execute(update(Client).where(Client.id.in_(locked)).values(ended_at=now))
+    for client in clients:
+        await session.refresh(client, ["ended_at"])
+    await context.feed.publish_ended(session, ids, until=_last_token(now, context.settings))
 
 
 async def end_of_mandate(session: AsyncSession, context: Context, mandate_id: UUID) -> None:

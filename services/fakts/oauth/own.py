@@ -60,13 +60,12 @@ async def revoke(session: AsyncSession, context: Context, user: User, client_id:
     Raises NotFound.
     """
     client = await session.get(Client, client_id)
-    mine = select(Login).where(Login.client_id == client_id, Login.account_id == user.id, Login.ended_at.is_(None))
-    living = (await session.scalars(mine)).all()
+    mine = select(Login.id).where(Login.client_id == client_id, Login.account_id == user.id, Login.ended_at.is_(None))
+    living = await session.scalar(mine.limit(1))
     if client is None or not (client.account_id == user.id or living):
         raise NotFound("you have no such app; it may have been revoked already")
     if client.account_id == user.id:
         await logins.end_client(session, context, client)
     else:
-        for login in living:
-            await logins.end(session, context, login)
+        await logins.end_of(session, context, client_id, user)
     return client.identifier

@@ -88,8 +88,8 @@ async def end_earlier(session: AsyncSession, context: Context, client: Client) -
         )
         .order_by(Client.id)
     )
-    for one in earlier.all():
-        await logins.end_client(session, context, one)
+    if found := earlier.all():
+        await logins.end_clients(session, context, found)
 
 
 async def named(session: AsyncSession, decision: Approve, rule: str) -> tuple[User, Organization | None]:
