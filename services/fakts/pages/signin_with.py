@@ -69,20 +69,27 @@ async def finish(request: Request, provider: str, session: Session, context: Ctx
         raise Invalid("this sign-in did not begin in this browser, or took too long; start again")
     request.scope["session"] = journey["session"]
     vouched = await context.providers.finish(request, provider)
-    user = await _account(session, context, context.providers.get(provider), vouched)
+    found = context.providers.get(provider)
+    _check_admitted(found, vouched)
+    await locks.take(session, locks.IDENTITY)
+    await sessions.end(request, session, context)  # locks logins, which comes before publishing an account
+    user = await _account(session, context, found, vouched)
     answer = see(own_path(journey["next"]))
     sessions.drop_cookie(answer, _JOURNEY, request)
     await sessions.begin(request, session, context, answer, user, provider=provider)
     return answer
 
 
-async def _account(session: Session, context: Context, provider: Provider, vouched: Vouched) -> User:
-    """The person's account, made if this is the first sign-in. Raises Forbidden."""
+def _check_admitted(provider: Provider, vouched: Vouched) -> None:
+    """Raises Forbidden or Invalid."""
     if not claims.admitted(vouched.claims, provider.admit):
         raise Forbidden(f"your account at {provider.label} may not come in here; ask an administrator")
     if len(vouched.issuer) > _MAX_TEXT or len(vouched.subject) > _MAX_TEXT:
         raise Invalid(f"{provider.label} names you with more than {_MAX_TEXT} characters")
-    await locks.take(session, locks.IDENTITY)
+
+
+async def _account(session: Session, context: Context, provider: Provider, vouched: Vouched) -> User:
+    """The person's account, made if this is the first sign-in. Raises Forbidden."""
     user = await identities.find(session, vouched.issuer, vouched.subject)
     if user is None:
         user = await identities.adopt(

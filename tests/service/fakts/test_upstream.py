@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
+from services.fakts.identity import accounts
+from services.fakts.models import Client, Login
+from services.fakts.oauth import console, logins
 from tests.service.fakts.browser import Browser
-from tests.service.fakts.running import ORIGIN, RunningFakts, shared
+from tests.service.fakts.running import ORIGIN, RunningFakts, others_wait, shared
 from tests.support.issuer import Issuer
 from tests.support.openid import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, openid_provider
 from tests.support.postgres import Postgres
@@ -144,6 +148,29 @@ async def test_a_first_sign_in_makes_an_account_and_later_ones_find_it(
     university.person(sub="1", groups=["guests"])
     await again.get(await come_back(again, university))
     assert "j_doe" not in await members(fakts)
+
+
+async def test_a_sign_in_that_ends_another_does_not_hold_what_others_need_to_end_it(
+    fakts: RunningFakts, university: OpenIdProvider
+) -> None:
+    context, browser = fakts.context, Browser(fakts)
+    university.person(sub="former", preferred_username="again", groups=["guests"])
+    await browser.get(await come_back(browser, university))
+    async with context.database.transaction() as session:
+        user = await accounts.get(session, "again")
+        client = await session.get_one(Client, console.CLIENT_ID)
+        login, _ = await logins.open_login(
+            session, context, client, account=user, organization=None, scope="openid", refreshes=False
+        )
+    university.person(sub="former", groups=["lab-members"])
+    back = await come_back(browser, university)
+    async with context.database.transaction() as session:
+        login = await session.get_one(Login, login.id, with_for_update=True)
+        coming = asyncio.create_task(browser.get(back))
+        await others_wait(session)
+        await logins.end(session, context, login)
+    assert (await coming).status_code == 303
+    assert (await members(fakts))["again"] == "member"
 
 
 async def test_an_account_is_never_taken_over_by_a_name_or_an_address(
