@@ -95,7 +95,8 @@ async def take_new_password(request: Request, context: Ctx, where: RequestWhere)
         return _password_page(context, person, problem=problem)
     async with context.database.transaction() as session:
         await locks.take(session, locks.IDENTITY)
-        user = await session.get_one(User, person.user.id, with_for_update=True)
+        # A new session, which another browser begins, holds the account's key.
+        user = await session.get_one(User, person.user.id, with_for_update={"key_share": True})
         user.password_hash = hashed
         await browser_sessions.end_all(session, user, but=person.row.digest)
         await console.end_logins(session, context, user)

@@ -10,10 +10,11 @@ from sqlalchemy import select
 
 from libs.common import db
 from libs.common.contracts.joining import Manifest
-from services.fakts.identity import accounts
+from services.fakts.identity import accounts, browser_sessions
 from services.fakts.models import Client, Login
-from services.fakts.oauth import logins, own
+from services.fakts.oauth import console, logins, own
 from services.fakts.preflight import admission
+from tests.service.fakts.browser import Browser
 from tests.service.fakts.running import RunningFakts, others_wait
 
 Ending = Callable[[], Awaitable[object]]
@@ -85,3 +86,24 @@ async def test_an_app_ends_those_that_were_on_its_machine_before(fakts: RunningF
                 ended = (await session.get_one(Client, one)).ended_at
                 assert ended is not None
                 assert ended <= db.now()
+
+
+async def test_a_password_is_changed_while_the_same_person_signs_in(fakts: RunningFakts) -> None:
+    name, password = fakts.credentials["username"], fakts.credentials["password"]
+    browser, context = Browser(fakts), fakts.context
+    await browser.sign_in(name, password)
+    await browser.get("/signin/password")
+    async with context.database.transaction() as session:
+        user, client = await accounts.get(session, name), await session.get_one(Client, console.CLIENT_ID)
+        await logins.open_login(
+            session, context, client, account=user, organization=None, scope="openid", refreshes=False
+        )
+    async with context.database.transaction() as session:  # as a sign-in does, which ends a session before its own
+        await console.end_logins(session, context, user)
+        changing = asyncio.create_task(
+            browser.post("/signin/password", current=password, new="a new password", again="a new password")
+        )
+        await others_wait(session)
+        await browser_sessions.start(session, user, provider=None, address="", agent="")
+    await changing
+    assert "was changed" in browser.page
