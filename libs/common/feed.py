@@ -73,7 +73,7 @@ class FeedPublisher:
     async def publish(self, session: AsyncSession, name: str, key: str, body: Mapping[str, Any] | None) -> None:
         """Set the body of a key (None removes it) in the session's transaction. No change, no new version."""
         entries = self._entries
-        newest = await self._lock_version(session, name)
+        newest = await self.lock(session, name)
         same = await session.execute(select(entries.body).where(entries.name == name, entries.key == key))
         if same.scalar_one_or_none() == body:
             return
@@ -110,8 +110,12 @@ class FeedPublisher:
         self._released = True
         self._changed.set()
 
-    async def _lock_version(self, session: AsyncSession, name: str) -> int:
-        """The feed's version, its row locked until the commit. Taken first, so that publishers never deadlock."""
+    async def lock(self, session: AsyncSession, name: str) -> int:
+        """The feed's version, its row locked until the commit.
+
+        `publish` does it. Who publishes what it read from rows that others change locks first and then reads: it sees
+        all that was published before, and nobody else publishes until it has committed.
+        """
         versions = self._versions
         locking = select(versions.version).where(versions.name == name).with_for_update()
         locked = (await session.execute(locking)).scalar_one_or_none()

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.common.contracts.launches import EntryStatus, LaunchEntry, LaunchOrder, LaunchStatus, entry_id
 from libs.common.contracts.replicas import ReplicaState
 from libs.common.pages import Page
-from services.deployer import clusters, listings
+from services.deployer import clusters, launch_plan, listings
 from services.deployer.clusters import Seen
+from services.deployer.launches import order
 from services.deployer.listings import MAX_REPLICAS_SHOWN
 from services.deployer.models import Deployment, Launch, LaunchDeployment, Replica
 from services.deployer.states import LIVE
@@ -66,8 +67,7 @@ async def statuses(session: AsyncSession, ids: Collection[UUID]) -> list[LaunchS
 
 
 def _status(row: Launch, entries: dict[UUID, Deployment], live: dict[UUID, list[Replica]]) -> LaunchStatus:
-    order = LaunchOrder.model_validate(row.order)
-    aim = LaunchOrder.model_validate(row.aim) if row.aim is not None else None
+    newest, aim = LaunchOrder.model_validate(row.order), order(row.aim)
     seen = Seen.model_validate(row.observed) if row.observed is not None else None
     if aim is not None and clusters.place(aim) is not None:
         said = tuple(_seen_status(entry, seen or Seen()) for entry in aim.entries)
@@ -79,12 +79,12 @@ def _status(row: Launch, entries: dict[UUID, Deployment], live: dict[UUID, list[
     return LaunchStatus(
         launch_id=row.id,
         deployment_id=row.deployment_id,
-        number=order.number,
+        number=newest.number,
         state=row.state,
-        satellite_version=order.satellite_version,
+        satellite_version=newest.satellite_version,
         serving_version=serving_version(row),
         reason=row.reason or (seen.obstacle if seen is not None else None),
-        paused=order.paused,
+        paused=newest.paused,
         desired=sum(one.desired for one in said),
         ready=sum(one.ready for one in said),
         entries=said,
@@ -94,9 +94,9 @@ def _status(row: Launch, entries: dict[UUID, Deployment], live: dict[UUID, list[
 
 def serving_version(row: Launch) -> int | None:
     """The satellite version by which calls of a launch are answered now."""
-    if row.launched is not None:
-        version: int = row.launched["satellite_version"]
-        return version
+    said = launch_plan.launched(row.id, row.state, order(row.aim), order(row.proven))
+    if said is not None:
+        return said.satellite_version
     return Seen.model_validate(row.observed).serving_version if row.observed is not None else None
 
 

@@ -21,7 +21,6 @@ from libs.common.contracts.launches import (
     LAUNCH_PREFIX,
     LAUNCHED_FEED,
     UNFINISHED,
-    Launched,
     LaunchEntry,
     LaunchOrder,
     LaunchState,
@@ -88,20 +87,31 @@ class Launches:
         await session.flush()
 
     async def publish(self, session: AsyncSession) -> None:
-        """Say which launch answers to what. Locks the feed, so it comes last in a transaction."""
-        rows = (await session.execute(select(Launch).order_by(Launch.id))).scalars().all()
+        """Say which launch answers to what. Locks the feed, so it comes last in a transaction, and before it reads:
+        what another process has just published is seen, and is not taken back. Locks no launch after the feed, for
+        whose lock others wait that have one locked."""
+        await session.flush()
+        await self._feeds.lock(session, LAUNCHED_FEED)
+        query = select(Launch).order_by(Launch.id)
+        rows = (await session.execute(query, execution_options={"populate_existing": True})).scalars().all()
         found = {row.id: launch_plan.launched(row.id, row.state, order(row.aim), order(row.proven)) for row in rows}
         plain = launch_plan.plain_addresses(
             (row.first_at, body) for row in rows if (body := found[row.id]) is not None
         )
         used = {body.keys for body in found.values() if body is not None}
-        await self._publish_keys(session, used)  # before what refers to them
-        for row in rows:
-            said = found[row.id]
-            if said is not None:
-                said = said.model_copy(update={"plain": plain[row.id]})
-            await self._publish_one(session, row, said)
-        await self._forget_keys(session, used)
+        known = await _published(session)
+        for digest in sorted(used):  # before what refers to them
+            keys = self._orders.keys(digest)
+            if keys is not None and dict(keys) != known.get(key := f"{KEYS_PREFIX}{digest}"):
+                await self._feeds.publish(session, LAUNCHED_FEED, key, dict(keys))
+        for launch_id, one in found.items():
+            whole = one.model_copy(update={"plain": plain[launch_id]}) if one is not None else None
+            said = whole.model_dump(mode="json") if whole is not None else None
+            if said != known.get(key := f"{LAUNCH_PREFIX}{launch_id}"):
+                await self._feeds.publish(session, LAUNCHED_FEED, key, said)
+        kept = {f"{KEYS_PREFIX}{digest}" for digest in used} | {f"{LAUNCH_PREFIX}{key}" for key in found}
+        for key in sorted(known.keys() - kept):
+            await self._feeds.publish(session, LAUNCHED_FEED, key, None)
 
     def _view(
         self,
@@ -148,27 +158,6 @@ class Launches:
             return None
         why = deployment.pending_reason or deployment.last_failure
         return f"{entry.vanity_url}: {ready} of {entry.replicas} are ready" + (f" ({why})" if why else "")
-
-    async def _publish_one(self, session: AsyncSession, row: Launch, said: Launched | None) -> None:
-        body = said.model_dump(mode="json") if said is not None else None
-        if body != row.launched:
-            row.launched = body
-            await session.flush()
-            await self._feeds.publish(session, LAUNCHED_FEED, f"{LAUNCH_PREFIX}{row.id}", body)
-
-    async def _publish_keys(self, session: AsyncSession, used: Iterable[str]) -> None:
-        for digest in sorted(used):
-            body = self._orders.keys(digest)
-            if body is not None:
-                await self._feeds.publish(session, LAUNCHED_FEED, f"{KEYS_PREFIX}{digest}", dict(body))
-
-    async def _forget_keys(self, session: AsyncSession, used: Iterable[str]) -> None:
-        said = select(FeedEntry.key).where(
-            FeedEntry.name == LAUNCHED_FEED, FeedEntry.key.startswith(KEYS_PREFIX), FeedEntry.body.is_not(None)
-        )
-        kept = {f"{KEYS_PREFIX}{digest}" for digest in used}
-        for key in sorted({*(await session.execute(said)).scalars()} - kept):
-            await self._feeds.publish(session, LAUNCHED_FEED, key, None)
 
 
 async def write(session: AsyncSession, row: Launch | None, newest: LaunchOrder, step: Step, now: datetime) -> Launch:
@@ -234,6 +223,12 @@ async def _unfinished(session: AsyncSession) -> Sequence[UUID]:
 async def _entries(session: AsyncSession, launch_id: UUID) -> Sequence[Deployment]:
     query = select(Deployment).where(Deployment.launch_id == launch_id).order_by(Deployment.id)
     return (await session.execute(query, execution_options={"populate_existing": True})).scalars().all()
+
+
+async def _published(session: AsyncSession) -> dict[str, dict[str, Any]]:
+    """What the feed `launched` says, by key."""
+    query = select(FeedEntry.key, FeedEntry.body).where(FeedEntry.name == LAUNCHED_FEED, FeedEntry.body.is_not(None))
+    return {row.key: row.body for row in await session.execute(query)}
 
 
 def order(stored: dict[str, Any] | None) -> LaunchOrder | None:

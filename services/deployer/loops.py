@@ -7,7 +7,7 @@ that whatever dies, the next run goes on from there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -25,7 +25,7 @@ from services.deployer.catalog import Catalog
 from services.deployer.execution import Rows, carry_out
 from services.deployer.hints import Hints
 from services.deployer.launch_orders import LaunchOrders
-from services.deployer.launches import Launches
+from services.deployer.launches import Decided, Launches
 from services.deployer.models import Demand, Deployment, DeploymentKind, Planner
 from services.deployer.plan import plan
 from services.deployer.routes import Routes
@@ -33,6 +33,8 @@ from services.deployer.view import View
 
 LEAD = timedelta(seconds=5)
 """For so long after its last run a planner keeps off others that know less of the catalog."""
+PUBLISH_EVERY = timedelta(seconds=60)
+"""What launches answer to is said this often, whether or not there is news: keys may have come late."""
 _PLANNER = "deployer"
 
 
@@ -98,6 +100,7 @@ class Reconciler:
         self._clock = clock
         self._watch = Watch(lease / 3)
         self._token = new_token()
+        self._publish_at: datetime | None = None
         self.loop = Loop("reconcile", self.once, every=1.0, backoff_limit=1.0)
 
     async def once(self) -> None:
@@ -168,8 +171,22 @@ class Reconciler:
         due = await store.due(session, now, watched=now - watching_since >= self._lease)
         launches = await self._launches.decide(session, ordered, now)
         ids = touched.union(due, *(one.entry_ids for one in launches))
-        if not (ids or launches):
-            return
+        if ids or launches:
+            await self._plan(session, ids, launches, now, watching_since)
+        if launches or self._publish_at is None or now >= self._publish_at:
+            await self._launches.publish(session)
+            self._publish_at = now + PUBLISH_EVERY
+        if len(due) == store.MAX_DUE:
+            after_commit(session, self.loop.wake)
+
+    async def _plan(
+        self,
+        session: AsyncSession,
+        ids: Collection[UUID],
+        launches: Sequence[Decided],
+        now: datetime,
+        watching_since: datetime,
+    ) -> None:
         deployments = await store.lock(session, ids)
         await self._launches.carry_out(session, launches, deployments, now)
         await session.execute(delete(Demand).where(Demand.deployment_id.in_(ids), Demand.until < now))
@@ -195,9 +212,5 @@ class Reconciler:
         orders = carry_out(session, self._catalog, rows, made, now)
         await session.flush()
         await self._routes.publish(session, rows.deployments.values(), rows.live(), now)
-        if launches:
-            await self._launches.publish(session)
         if orders:
             after_commit(session, lambda: self._hints.send(orders))
-        if len(due) == store.MAX_DUE:
-            after_commit(session, self.loop.wake)

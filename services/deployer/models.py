@@ -220,8 +220,6 @@ class Launch(Leased, Base):
     """The order whose entries are to run: the newest one, or the one that is rolled back to; null to run none."""
     proven: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """The order that last was wholly ready: what is rolled back to."""
-    launched: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    """What the feed `launched` says."""
     deadline_at: Mapped[datetime | None] = mapped_column(db.UtcDateTime)
     first_at: Mapped[datetime] = mapped_column(db.UtcDateTime)
     """Since when it has run without a stop: of launches with one vanity URL, the oldest has the plain address."""
