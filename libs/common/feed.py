@@ -31,6 +31,8 @@ log = logs.get(__name__)
 
 PAGE = 1000
 MAX_WAIT = 30.0
+SAVE_SECONDS = 2.0
+"""A copy is written to disk at most this often."""
 
 
 class FeedVersionColumns:
@@ -195,6 +197,7 @@ class FeedFollower:
         self._snapshot = snapshot
         self._saved = (0, "")
         self._next_save = 0.0
+        self._saving: asyncio.TimerHandle | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self.entries: dict[str, dict[str, Any]] = {}
@@ -226,6 +229,14 @@ class FeedFollower:
 
     async def run(self, *, wait: float = 25.0) -> None:
         """Follow until cancelled."""
+        try:
+            await self._follow(wait)
+        finally:
+            if self._saving is not None:
+                self._saving.cancel()
+                self._saving = None
+
+    async def _follow(self, wait: float) -> None:
         failures = 0
         while True:
             asked = time.monotonic()
@@ -241,7 +252,7 @@ class FeedFollower:
             recovered, failures = failures > 0, 0
             async with self._lock:
                 self._take(page)
-            self._save_sometimes()
+            self._save_soon()
             if not (page.changes or recovered) and time.monotonic() - asked < min(wait, 0.1):
                 await asyncio.sleep(0.2)  # a publisher that is stopping does not let anybody wait
 
@@ -303,7 +314,13 @@ class FeedFollower:
         except Exception:
             log.exception("feed_entry_refused", feed=self.name, key=key)
 
-    def _save_sometimes(self) -> None:
-        if time.monotonic() >= self._next_save:
-            self._next_save = time.monotonic() + 2.0
-            self.save()
+    def _save_soon(self) -> None:
+        """At once, or as soon as the last time is long enough ago: what comes meanwhile is saved with it."""
+        if self._saving is None:
+            pause = max(self._next_save - time.monotonic(), 0.0)
+            self._saving = asyncio.get_running_loop().call_later(pause, self._save_now)
+
+    def _save_now(self) -> None:
+        self._saving = None
+        self._next_save = time.monotonic() + SAVE_SECONDS
+        self.save()

@@ -205,7 +205,7 @@ class ClusterLaunches:
     async def _take_up(self, session: AsyncSession, row: Launch | None, newest: LaunchOrder) -> None:
         """Take the newest order up where that is to run in a cluster, and is new. The row is locked."""
         known = launches.order(row.order) if row is not None else None
-        if clusters.place(newest) is None or (known is not None and _is_same(known, newest)):
+        if clusters.place(newest) is None or (known is not None and not launch_plan.is_news(newest, known)):
             return
         now = self._clock()
         while (step := launch_plan.advance(_view(row, newest, Result()), now)) is not None:
@@ -325,7 +325,3 @@ async def _images(session: AsyncSession, order: LaunchOrder | None) -> Images | 
 def _gist(obstacle: str | None) -> str:
     """Without its figures, which change while all stays the same."""
     return _FIGURES.sub("", obstacle or "")
-
-
-def _is_same(known: LaunchOrder, newest: LaunchOrder) -> bool:
-    return newest.number <= known.number and newest.paused == known.paused

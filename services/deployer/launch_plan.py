@@ -67,9 +67,24 @@ def advance(view: LaunchView, now: datetime) -> Step | None:
     """The next step, or None when there is nothing to do but wait."""
     if view.order is None or view.newest.number > view.order.number:
         return _take_up(view, now)
-    if view.newest.paused != view.order.paused:
+    if is_news(view.newest, view.order):
         return _pause(view, now)
     return _settle(view, now)
+
+
+def newer(heard: LaunchOrder | None, known: LaunchOrder | None) -> LaunchOrder | None:
+    """The order that counts. What was heard of orders may be older than what was written down: it comes from a copy
+    of before, or the registry has not been heard for a while."""
+    if heard is None or known is None:
+        return heard or known
+    return known if heard.is_older_than(known) else heard
+
+
+def is_news(heard: LaunchOrder, known: LaunchOrder) -> bool:
+    """Does what was heard change anything?"""
+    if heard.number == known.number and heard.revision == known.revision == 0:
+        return heard.paused != known.paused  # a registry of an earlier release does not count how often that changed
+    return known.is_older_than(heard)
 
 
 def launched(

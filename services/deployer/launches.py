@@ -60,7 +60,8 @@ class Launches:
         found = []
         for launch_id in sorted({*ordered, *await _unfinished(session)}):
             row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
-            newest = self._orders.order(launch_id) or (order(row.order) if row is not None else None)
+            known = order(row.order) if row is not None else None
+            newest = launch_plan.newer(self._orders.order(launch_id), known)
             if newest is None:
                 continue
             entries = await _entries(session, launch_id)

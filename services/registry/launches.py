@@ -152,7 +152,7 @@ class Launches:
         if newest is None:
             raise Conflict(f"launch '{row.name}' was never deployed")
         if newest.paused != paused:
-            newest.paused = paused
+            newest.paused, newest.revision = paused, newest.revision + 1
             self._audit.record(session, who, "launch.pause" if paused else "launch.resume", f"{row.name} ({row.id})")
             await self._tell(session, row, newest)
         return newest

@@ -29,6 +29,7 @@ async def of_order(session: AsyncSession, launch: Launch, order: Order) -> Launc
         deployment_id=order.deployment_id,
         launch_id=launch.id,
         number=order.number,
+        revision=order.revision,
         action=order.action,
         satellite_id=satellite.id,
         satellite=satellite.name,

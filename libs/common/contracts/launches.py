@@ -93,6 +93,8 @@ class LaunchOrder(Wire):
     launch_id: UUID
     number: int
     """Rises with every order of the launch."""
+    revision: int = 0
+    """Rises whenever this order is paused or resumed."""
     action: OrderAction
     satellite_id: UUID
     satellite: str
@@ -108,6 +110,10 @@ class LaunchOrder(Wire):
     """Its entries answer at addresses of their own. Those of an application's versions do not: it has the address."""
     by: str
     at: AwareDatetime
+
+    def is_older_than(self, other: LaunchOrder) -> bool:
+        """Of the same launch."""
+        return (self.number, self.revision) < (other.number, other.revision)
 
 
 class KeySet(Wire):

@@ -106,6 +106,8 @@ class Order(Base):
     satellite_version: Mapped[int]
     target: Mapped[dict[str, Any]] = mapped_column(JSONB)
     paused: Mapped[bool] = mapped_column(default=False)
+    revision: Mapped[int] = mapped_column(default=0)
+    """Rises whenever the order is paused or resumed: who knows an older word of it does not take it for news."""
     promoted_from: Mapped[UUID | None]
     """The launch whose version this one took over."""
     by: Mapped[str] = mapped_column(String(64))

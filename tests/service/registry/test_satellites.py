@@ -239,8 +239,12 @@ async def test_side_by_side_rolled_back_and_promoted(
     assert [(one["number"], one["satellite_version"]) for one in history] == [(3, 1), (2, 2), (1, 1)]
     paused = await platform.ok("POST", f"{LAUNCHES}/{prod['id']}/pause", "root")
     assert (paused["paused"], (await order_of(platform, prod)).paused) == (True, True)
+    first = await order_of(platform, prod)
+    await platform.ok("POST", f"{LAUNCHES}/{prod['id']}/pause", "root")
+    assert await order_of(platform, prod) == first, "it is paused already"
     await platform.ok("POST", f"{LAUNCHES}/{prod['id']}/resume", "root")
-    assert not (await order_of(platform, prod)).paused
+    resumed = await order_of(platform, prod)
+    assert (resumed.paused, first.is_older_than(resumed)) == (False, True)
     acts = await platform.ok("GET", "/admin/v1/audit?action=launch.deploy", "root")
     assert any("promoted from" in (one["detail"] or "") for one in acts["items"])
     assert (await platform.ask("DELETE", f"{SATELLITES}/{satellite['id']}", "root")).status_code == 409

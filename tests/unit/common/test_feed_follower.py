@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from libs.common.contracts.feeds import FeedChange, FeedPage
 from libs.common.feed import FeedFollower
 from libs.common.loops import tasks
-from tests.support.eventually import eventually
+from tests.support.eventually import UNASKED, eventually
 
 
 class Publisher:
@@ -159,6 +160,16 @@ async def test_an_entry_that_cannot_be_applied_is_logged_and_the_next_one_taken(
     follower = FeedFollower("f", publisher.fetch, apply)
     assert await follower.refresh()
     assert copy.entries == {"good": {"n": 2}}
+
+
+async def test_what_comes_soon_after_a_copy_was_saved_is_saved_too(tmp_path: Path) -> None:
+    publisher, path = Publisher(), tmp_path / "f.json"
+    follower = FeedFollower("f", publisher.fetch, Copy().apply, snapshot=path)
+    async with tasks(follower.run()):
+        publisher.publish("a", {})
+        await eventually(lambda: "a" in json.loads(path.read_bytes())["entries"])
+        publisher.publish("b", {})
+        await eventually(lambda: "b" in json.loads(path.read_bytes())["entries"], UNASKED)
 
 
 async def test_many_that_refresh_ask_once() -> None:

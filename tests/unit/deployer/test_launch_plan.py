@@ -21,18 +21,25 @@ from libs.common.contracts.launches import (
     WorkersTarget,
     entry_id,
 )
-from services.deployer.launch_plan import LaunchView, advance, launched, plain_addresses
+from services.deployer.launch_plan import LaunchView, advance, is_news, launched, newer, plain_addresses
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LAUNCH, SATELLITE, ALGORITHM = UUID(int=1), UUID(int=2), UUID(int=3)
 WAIT = timedelta(seconds=60)
 
 
-def order(number: int, *vanities: str, action: OrderAction = OrderAction.DEPLOY, paused: bool = False) -> LaunchOrder:
+def order(
+    number: int,
+    *vanities: str,
+    action: OrderAction = OrderAction.DEPLOY,
+    paused: bool = False,
+    revision: int = 0,
+) -> LaunchOrder:
     return LaunchOrder(
         deployment_id=UUID(int=100 + number),
         launch_id=LAUNCH,
         number=number,
+        revision=revision,
         action=action,
         satellite_id=SATELLITE,
         satellite="edge",
@@ -142,6 +149,33 @@ def test_a_pause_stops_the_clock() -> None:
     step = advance(at_rest, NOW)
     assert step is not None
     assert (step.aim, step.deadline_at) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("heard", "known", "news"),
+    [
+        (TWO, ONE, True),
+        (ONE, TWO, False),
+        (order(1, paused=True), TWO, False),
+        (order(1, paused=True, revision=1), ONE, True),
+        (order(1, revision=2), order(1, paused=True, revision=1), True),
+        (order(1, revision=2), order(1, revision=0), True),
+        (ONE, order(1, paused=True, revision=1), False),
+        (order(1, paused=True, revision=7), TWO, False),
+        (order(1, paused=True), ONE, True),
+        (ONE, ONE, False),
+    ],
+)
+def test_what_is_older_than_what_is_known_is_no_news(heard: LaunchOrder, known: LaunchOrder, news: bool) -> None:
+    assert is_news(heard, known) is news
+    if not news:
+        assert newer(heard, known) == known
+    view = LaunchView(newest=heard, order=known, state=LaunchState.DEPLOYED, aim=known, proven=known, ready=True)
+    assert (advance(view, NOW) is not None) is news
+
+
+def test_the_order_that_counts_is_the_one_that_is_known_of() -> None:
+    assert (newer(None, ONE), newer(ONE, None), newer(None, None), newer(TWO, ONE)) == (ONE, ONE, None, TWO)
 
 
 @pytest.mark.parametrize(
