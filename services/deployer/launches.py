@@ -55,8 +55,14 @@ class Launches:
         self._catalog = catalog
         self._feeds = feeds
 
-    async def decide(self, session: AsyncSession, ordered: Collection[UUID], now: datetime) -> list[Decided]:
-        """The next step of each launch that was ordered or is unfinished, if it has one. Locks the launches."""
+    async def decide(
+        self, session: AsyncSession, ordered: Collection[UUID], now: datetime, *, behind: bool = False
+    ) -> list[Decided]:
+        """The next step of each launch that was ordered or is unfinished, if it has one. Locks the launches.
+
+        Args:
+            behind: the catalog is older than one that was planned with. It does not say what is out of date.
+        """
         found = []
         for launch_id in sorted({*ordered, *await _unfinished(session)}):
             row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
@@ -70,7 +76,7 @@ class Launches:
                     found.append(Decided(row, newest, None, [one.id for one in entries]))
                 continue
             replicas = await store.live_replicas(session, [one.id for one in entries])
-            step = launch_plan.advance(self._view(row, newest, entries, replicas), now)
+            step = launch_plan.advance(self._view(row, newest, entries, replicas, behind=behind), now)
             if step is not None:
                 found.append(Decided(row, newest, step, [one.id for one in entries]))
         return found
@@ -120,12 +126,16 @@ class Launches:
         newest: LaunchOrder,
         entries: Sequence[Deployment],
         replicas: dict[UUID, list[Replica]],
+        *,
+        behind: bool,
     ) -> LaunchView:
         if row is None:
             return LaunchView(newest=newest)
         aim = order(row.aim)
         faults = [
-            fault for entry in (aim.entries if aim else ()) if (fault := self._fault(row, entry, entries, replicas))
+            fault
+            for entry in (aim.entries if aim else ())
+            if (fault := self._fault(row, entry, entries, replicas, behind=behind))
         ]
         return LaunchView(
             newest=newest,
@@ -141,7 +151,13 @@ class Launches:
         )
 
     def _fault(
-        self, row: Launch, entry: LaunchEntry, entries: Sequence[Deployment], replicas: dict[UUID, list[Replica]]
+        self,
+        row: Launch,
+        entry: LaunchEntry,
+        entries: Sequence[Deployment],
+        replicas: dict[UUID, list[Replica]],
+        *,
+        behind: bool,
     ) -> str | None:
         """Why an entry is not ready, or None if it is."""
         key = entry_id(row.id, entry.vanity_url)
@@ -152,7 +168,7 @@ class Launches:
             one.state is ReplicaState.READY
             and not one.drain_requested
             and one.revision_id == entry.revision_id
-            and self._catalog.is_current(one.spec)
+            and (behind or self._catalog.is_current(one.spec))
             for one in replicas[key]
         )
         if ready >= entry.replicas:

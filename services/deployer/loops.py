@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -101,6 +101,8 @@ class Reconciler:
         self._watch = Watch(lease / 3)
         self._token = new_token()
         self._publish_at: datetime | None = None
+        self._behind = False
+        """Somebody planned with a newer catalog: what is missing here may exist, and what differs may be right."""
         self.loop = Loop("reconcile", self.once, every=1.0, backoff_limit=1.0)
 
     async def once(self) -> None:
@@ -135,11 +137,12 @@ class Reconciler:
             row = await session.get_one(Planner, _PLANNER, with_for_update=True)
         known = (self._copy.epoch, self._copy.version)
         other_leads = row.lease_token != self._token and row.lease_until is not None and row.lease_until > now
-        newer = row.catalog_epoch != known[0] or row.catalog_version > known[1]
-        if other_leads and newer:
+        self._behind = row.catalog_epoch == known[0] and row.catalog_version > known[1]
+        if other_leads and (self._behind or row.catalog_epoch != known[0]):
             return False
         row.lease_token, row.lease_until = self._token, now + LEAD
-        row.catalog_epoch, row.catalog_version = known
+        if not self._behind:
+            row.catalog_epoch, row.catalog_version = known
         return True
 
     async def _touched(self, session: AsyncSession, changed: Iterable[UUID], now: datetime) -> set[UUID]:
@@ -162,14 +165,15 @@ class Reconciler:
         active: set[UUID] = set()
         for start in range(0, len(algorithms), 1000):
             some = algorithms[start : start + 1000]
-            query = select(Deployment.id).where(Deployment.algorithm_id.in_(some), Deployment.due_at.is_not(None))
+            planned = or_(Deployment.due_at.is_not(None), Deployment.replicas > 0)  # a launch may come before it
+            query = select(Deployment.id).where(Deployment.algorithm_id.in_(some), planned)
             active.update((await session.execute(query)).scalars())
         return active | warm.keys()
 
     async def _plan_due(self, session: AsyncSession, touched: set[UUID], ordered: set[UUID], now: datetime) -> None:
         watching_since = self._watch.look(now)
         due = await store.due(session, now, watched=now - watching_since >= self._lease)
-        launches = await self._launches.decide(session, ordered, now)
+        launches = await self._launches.decide(session, ordered, now, behind=self._behind)
         ids = touched.union(due, *(one.entry_ids for one in launches))
         if ids or launches:
             await self._plan(session, ids, launches, now, watching_since)
@@ -199,7 +203,14 @@ class Reconciler:
             lease=self._lease,
             workers=await store.workers(session),
             deployments=tuple(
-                store.see(row, self._catalog, rows.replicas[key], demanded.get(key), failed.get(key, frozenset()))
+                store.see(
+                    row,
+                    self._catalog,
+                    rows.replicas[key],
+                    demanded.get(key),
+                    failed.get(key, frozenset()),
+                    behind=self._behind,
+                )
                 for key, row in deployments.items()
             ),
         )

@@ -71,7 +71,7 @@ class _Draft:
         self._pending: str | None = None
         for replica in sorted(deployment.replicas, key=lambda r: (r.created_at, r.id)):
             self._sort_in(view, replica)
-        self.need = needed(deployment.wish, deployment.in_flight)
+        self.need = deployment.need if deployment.unheard else needed(deployment.wish, deployment.in_flight)
         kept, self._last_needed = self._hold()
         self.wanted = max(self.need, min(kept, self.running))
 
@@ -90,7 +90,7 @@ class _Draft:
 
     def drain_what_is_too_much(self) -> None:
         """Drain what is not needed, never leaving fewer ready ones than are wanted."""
-        if self.deployment.paused:
+        if self.deployment.paused or self.deployment.unheard:
             return
         for replica in _unready(self._old):
             self._drain(replica, self._why_replaced(replica))
@@ -182,7 +182,7 @@ class _Draft:
         """How many replicas to keep, and since when fewer than that are needed."""
         one = self.deployment
         if one.wish is None:
-            return 0, one.last_needed
+            return one.wanted if one.unheard else 0, one.last_needed
         kept = min(one.wanted, one.wish.max_replicas)
         if self.need >= kept or one.need >= kept or one.last_needed is None:
             return max(self.need, kept), self._now

@@ -178,11 +178,20 @@ def see(
     replicas: Iterable[Replica],
     demanded: tuple[int, datetime] | None,
     failed: frozenset[str],
+    *,
+    behind: bool = False,
 ) -> DeploymentView:
-    """A deployment as the planner sees it."""
+    """A deployment as the planner sees it.
+
+    Args:
+        behind: the catalog is older than one that was planned with. What it does not know is left alone, and no
+            replica is replaced for what it says.
+    """
+    wish = _wish(row, catalog)
     return DeploymentView(
         id=row.id,
-        wish=_wish(row, catalog),
+        wish=wish,
+        unheard=behind and wish is None and row.replicas != 0,
         launched=row.replicas is not None,
         paused=row.paused,
         in_flight=demanded[0] if demanded else 0,
@@ -200,7 +209,7 @@ def see(
                 worker_id=replica.worker_id,
                 state=replica.state,
                 draining=_leaves(replica),
-                current=replica.revision_id == row.revision_id and catalog.is_current(replica.spec),
+                current=replica.revision_id == row.revision_id and (behind or catalog.is_current(replica.spec)),
                 room=_taken(replica),
                 created_at=replica.created_at,
                 since=replica.since,

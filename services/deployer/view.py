@@ -101,6 +101,8 @@ class DeploymentView:
     """It has a fixed number of replicas, and keeps what serves until its successor does."""
     paused: bool = False
     """Nothing of it is started or ended."""
+    unheard: bool = False
+    """It may be in the catalog, whose copy is an older one: it stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libs.common.contracts.launches import LaunchState
+from libs.common.contracts.launches import LaunchState, OrderAction, entry_id
 from services.deployer.models import LaunchDeployment
 from tests.service.deployer.test_launches import VANITY, Launcher
 from tests.service.deployer.world import World, deployer_on, entry
@@ -54,3 +54,51 @@ async def test_an_older_order_does_not_take_the_place_of_a_newer_one(world: Worl
         async with again.database.transaction() as session:
             row = await session.get_one(LaunchDeployment, second.deployment_id)
             assert row.state is LaunchState.DEPLOYED
+
+
+async def test_an_older_catalog_ends_nothing_and_replaces_nothing(world: World, deployer_url: str) -> None:
+    """The registry cannot be reached, and the copy on disk is from before the last builds and edits."""
+    whole = entry(revisions=2, secrets_version=2, idle_seconds=20)
+    older = whole.model_copy(update={"revisions": whole.revisions[:1], "secrets_version": 1})
+    world.deployer.learn(older)
+    world.deployer.learn(whole)
+    world.add_worker("w1")
+    await world.step()
+    launch, other = Launcher(world), Launcher(world)
+    launch.order(1, (VANITY, whole, 1, 2))
+    other.order(1, (VANITY, whole, 0, 1))
+    on_demand = whole.revisions[1].id
+    world.calls = {on_demand: 1}
+    await world.settle()
+    before = {row.id for row in await world.deployer.replicas()}
+    assert len(before) == 4
+    async with deployer_on(deployer_url, world.clock) as again:
+        again.learn(older)
+        world.deployer = again
+        again.algorithms[on_demand] = whole.id
+        await world.settle(30)
+        assert {row.id for row in await again.replicas()} == before
+        assert len(await launch.routed()) == 2
+        stop = launch.order(1, (VANITY, whole, 1, 2), action=OrderAction.STOP)
+        assert stop.number == 2
+        await world.settle()
+        assert await launch.state() is LaunchState.STOPPED, "what was asked for is done"
+        again.learn(whole)
+        world.calls = {}
+        await world.settle(80)
+        assert {row.deployment_id for row in await again.replicas()} == {entry_id(other.id, VANITY)}
+        again.unlearn(whole.id)
+        await world.settle()
+        assert await again.replicas() == []
+
+
+async def test_an_order_that_arrives_before_the_catalog_is_carried_out_with_it(world: World) -> None:
+    algorithm = entry()
+    world.add_worker("w1")
+    await world.step()
+    launch = Launcher(world)
+    launch.order(1, (VANITY, algorithm, 0, 1))
+    await world.settle(4)
+    world.deployer.learn(algorithm)
+    await world.settle()
+    assert await launch.state() is LaunchState.DEPLOYED

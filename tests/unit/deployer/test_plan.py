@@ -228,6 +228,20 @@ def test_the_last_replica_of_a_launch_stays_until_its_successor_is_there_and_oth
     assert len(plan(view(two, workers=full)).drains) == 1
 
 
+def test_what_the_catalog_has_not_told_of_yet_stays_as_it_is() -> None:
+    one = deployment(
+        wish=None,
+        unheard=True,
+        need=2,
+        wanted=3,
+        replicas=tuple(replica(nth, current=False) for nth in (1, 2, 3)),
+    )
+    made = plan(view(one))
+    assert (made.starts, made.drains) == ((), ())
+    assert (decision(made).need, decision(made).wanted) == (2, 3)
+    assert decision(made).look_at is not None
+
+
 def test_what_is_paused_starts_and_ends_nothing() -> None:
     one = deployment(wish=wish(min_replicas=3, max_replicas=3), launched=True, paused=True, wanted=3)
     held = replace(one, replicas=(replica(1), replica(2, current=False, state=ReplicaState.STARTING)))
