@@ -21,6 +21,7 @@ from libs.common.feed import FeedFollower, FeedPublisher
 from libs.common.idempotency import Answers
 from libs.common.service import Runtime
 from services.deployer.api import admin, internal
+from services.deployer.arrivals import Arrivals
 from services.deployer.catalog import Catalog
 from services.deployer.cluster_launches import ClusterLaunches
 from services.deployer.clusters import Clusters
@@ -64,9 +65,9 @@ def create_app(settings: DeployerSettings, *, bus: Bus | None = None) -> FastAPI
             launches = await stack.enter_async_context(
                 service.follow(here.http, here.member, "registry", LAUNCHES_FEED, orders.apply, settings)
             )
-            app.state.launch_orders = launches
             app.state.worker = partial(WorkerClient, here.http, here.member)
             background = _assemble(app, settings, here, catalog, follower, orders)
+            app.state.arrivals = Arrivals(launches, app.state.reconciler, app.state.cluster_launches)
 
             async def deploy(_: LaunchChanged) -> None:
                 await launches.refresh()

@@ -6,6 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db, idempotency
 from libs.common.auth import Caller, admin_only
@@ -14,8 +15,7 @@ from libs.common.clients.worker import WorkerClient
 from libs.common.contracts.events import AUDIT_TOPIC, AuditRecorded
 from libs.common.contracts.identity import Principal
 from libs.common.contracts.replicas import ReplicaLog, ReplicaState
-from libs.common.db import Session, after_commit
-from libs.common.feed import FeedFollower
+from libs.common.db import Database, Session, after_commit
 from libs.common.openapi import also
 from libs.common.problems import Conflict, NotFound, Unavailable
 from services.deployer import launch_listings, listings, workers
@@ -35,13 +35,12 @@ from services.deployer.api.documents import (
     replica_document,
     worker_document,
 )
+from services.deployer.arrivals import Arrivals
 from services.deployer.catalog import Catalog
-from services.deployer.cluster_launches import ClusterLaunches
 from services.deployer.clusters import Clusters, Place
 from services.deployer.kubernetes.problems import ClusterError
 from services.deployer.kubernetes.satellite import Unfit
 from services.deployer.loops import Reconciler
-from services.deployer.models import Deployment
 from services.deployer.view import Room
 
 routes = idempotency.router(admin_only, prefix="/admin/v1")
@@ -109,18 +108,23 @@ async def list_launch_deployments(
 
 
 @routes.get("/deployments/{deployment_id}")
-async def show_deployment(
-    request: Request, deployment_id: UUID, session: Session
-) -> LaunchDeploymentDetail | DeploymentDetail:
+async def show_deployment(request: Request, deployment_id: UUID) -> LaunchDeploymentDetail | DeploymentDetail:
     """A launch's deployment with all its replicas, or what one revision or entry has."""
+    database, arrivals = _database(request), _arrivals(request)
+    try:
+        async with database.transaction() as session:
+            return await _deployment(request, session, deployment_id)
+    except NotFound:
+        await arrivals()
+    async with database.transaction() as session:
+        return await _deployment(request, session, deployment_id)
+
+
+async def _deployment(
+    request: Request, session: AsyncSession, deployment_id: UUID
+) -> LaunchDeploymentDetail | DeploymentDetail:
+    """Raises NotFound."""
     found = await launch_listings.deployment(session, deployment_id)
-    if found is None and await session.get(Deployment, deployment_id) is None:
-        # The order may be on its way from the registry, which answered it a moment ago.
-        await _orders(request).refresh()
-        await _reconciler(request).once()
-        in_clusters: ClusterLaunches = request.app.state.cluster_launches
-        await in_clusters.take_up()
-        found = await launch_listings.deployment(session, deployment_id)
     if found is not None:
         row_of_launch, launch = found
         document_of_launch = launch_deployment_document(row_of_launch, launch)
@@ -149,12 +153,12 @@ async def list_events(
 async def launch_log(
     request: Request,
     deployment_id: UUID,
-    session: Session,
     vanity_url: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1 << 20, description="Bytes, of the end.")] = 1 << 16,
 ) -> LaunchLog:
     """What the pods of a launch in a cluster printed, of one entry or of all and its gateways."""
-    found = await launch_listings.deployment(session, deployment_id)
+    async with _database(request).transaction() as session:
+        found = await launch_listings.deployment(session, deployment_id)
     if found is None:
         raise NotFound(f"there is no deployment {deployment_id} of a launch")
     _, launch = found
@@ -192,11 +196,12 @@ async def show_replica(replica_id: UUID, session: Session) -> ReplicaDocument:
 
 @routes.get("/replicas/{replica_id}/log", responses=also(503))
 async def replica_log(
-    request: Request, replica_id: UUID, session: Session, offset: Annotated[int, Query(ge=0, lt=1 << 62)] = 0
+    request: Request, replica_id: UUID, offset: Annotated[int, Query(ge=0, lt=1 << 62)] = 0
 ) -> ReplicaLog:
     """What a replica printed from byte `offset` on, as the worker that runs or ran it has it; for a while also of
     one that ended. Ask again from `next_offset` until `ended`."""
-    row = await listings.replica(session, replica_id)
+    async with _database(request).transaction() as session:
+        row = await listings.replica(session, replica_id)
     worker: WorkerClient = request.app.state.worker(row.worker_id)
     try:
         return await worker.replica_log(replica_id, offset)
@@ -224,14 +229,15 @@ async def _set_draining(
     return worker_document(row, usage.get(row.id, Room()), db.now())
 
 
-def _orders(request: Request) -> FeedFollower:
-    orders: FeedFollower = request.app.state.launch_orders
-    return orders
+def _database(request: Request) -> Database:
+    """For routes that ask others, too: no connection is held meanwhile."""
+    database: Database = request.app.state.database
+    return database
 
 
-def _reconciler(request: Request) -> Reconciler:
-    reconciler: Reconciler = request.app.state.reconciler
-    return reconciler
+def _arrivals(request: Request) -> Arrivals:
+    arrivals: Arrivals = request.app.state.arrivals
+    return arrivals
 
 
 def _catalog(request: Request) -> Catalog:

@@ -186,6 +186,14 @@ async def test_what_is_not_there_is_not_found(platform: Platform) -> None:
         assert (await platform.admin(method, path)).status_code == 404, path
 
 
+async def test_many_who_ask_for_what_is_not_there_hold_up_nobody(platform: Platform) -> None:
+    """More than there are connections to the database."""
+    strangers = [platform.admin("GET", f"/deployments/{uuid4()}") for _ in range(25)]
+    *answers, workers = await asyncio.gather(*strangers, platform.admin("GET", "/workers"))
+    assert {answer.status_code for answer in answers} == {404}
+    assert workers.status_code == 200
+
+
 async def test_only_administrators_get_in(platform: Platform) -> None:
     platform.fakts.add_account("joe")
     key = platform.fakts.add_key("joe")
