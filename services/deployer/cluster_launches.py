@@ -41,6 +41,8 @@ log = logs.get(__name__)
 EVERY_SECONDS = 1.0
 UNFINISHED_SECONDS = 2.0
 """How often a launch on the way is looked at."""
+UNWATCHED_SECONDS = 30.0
+"""One that was not looked at for longer was looked after by nobody."""
 WORK_SECONDS = 90.0
 LEASE_SECONDS = 100.0
 RELEASE_SECONDS = 5.0
@@ -184,6 +186,8 @@ class ClusterLaunches:
         row = await session.get_one(Launch, launch_id, with_for_update=True, populate_existing=True)
         if row.lease_until is not None and row.lease_until >= now:
             return None
+        if row.deadline_at is not None:
+            row.deadline_at += _unwatched(row, now)
         order, aim = launches.order(row.order), launches.order(row.aim)
         wanted = clusters.place(aim)
         _place(row, wanted)
@@ -287,6 +291,12 @@ class ClusterLaunches:
         repairs = told if task.settled else [one for one in told if one.startswith("set back")]
         for one in repairs:
             events.record_launch(session, now, row.deployment_id, f"repaired: {one}")
+
+
+def _unwatched(row: Launch, now: datetime) -> timedelta:
+    """For so long nobody looked at a launch, which counts against no deadline."""
+    rested = now - (row.looked_at or row.changed_at)
+    return rested if rested > timedelta(seconds=UNWATCHED_SECONDS) else timedelta()
 
 
 def _places(row: Launch) -> list[Place]:

@@ -32,6 +32,7 @@ class LaunchView:
         ready: all that the aim names is ready.
         running: something of the launch runs.
         obstacle: why not all is ready.
+        watched: it was watched for long enough that what is ready would have been heard of.
     """
 
     newest: LaunchOrder
@@ -43,6 +44,7 @@ class LaunchView:
     ready: bool = False
     running: bool = False
     obstacle: str | None = None
+    watched: bool = True
     reason: str | None = None
     """That the state was given."""
 
@@ -151,7 +153,8 @@ def _pause(view: LaunchView, now: datetime) -> Step:
 
 
 def _settle(view: LaunchView, now: datetime) -> Step | None:
-    late = view.deadline_at is not None and now >= view.deadline_at and not view.newest.paused
+    over = view.deadline_at is not None and now >= view.deadline_at
+    late = over and view.watched and not view.newest.paused
     match view.state:
         case LaunchState.DEPLOYING | LaunchState.FAILED if view.ready:
             return Step(LaunchState.DEPLOYED, view.aim, view.aim, None, retire=True)

@@ -8,7 +8,7 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -34,6 +34,7 @@ from services.deployer.catalog import Catalog
 from services.deployer.launch_orders import LaunchOrders
 from services.deployer.launch_plan import LaunchView, Step
 from services.deployer.models import Deployment, DeploymentKind, FeedEntry, Launch, LaunchDeployment, Replica
+from services.deployer.turn import Turn
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,8 @@ class Launches:
         self._catalog = catalog
         self._feeds = feeds
 
-    async def decide(
-        self, session: AsyncSession, ordered: Collection[UUID], now: datetime, *, behind: bool = False
-    ) -> list[Decided]:
-        """The next step of each launch that was ordered or is unfinished, if it has one. Locks the launches.
-
-        Args:
-            behind: the catalog is older than one that was planned with. It does not say what is out of date.
-        """
+    async def decide(self, session: AsyncSession, ordered: Collection[UUID], turn: Turn) -> list[Decided]:
+        """The next step of each launch that was ordered or is unfinished, if it has one. Locks the launches."""
         found = []
         for launch_id in sorted({*ordered, *await _unfinished(session)}):
             row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
@@ -75,8 +70,11 @@ class Launches:
                 if any(one.replicas for one in entries):
                     found.append(Decided(row, newest, None, [one.id for one in entries]))
                 continue
+            if row is not None and row.deadline_at is not None:
+                row.deadline_at += turn.unwatched
             replicas = await store.live_replicas(session, [one.id for one in entries])
-            step = launch_plan.advance(self._view(row, newest, entries, replicas, behind=behind), now)
+            view = self._view(row, newest, entries, replicas, behind=turn.behind)
+            step = launch_plan.advance(replace(view, watched=turn.watched), turn.now)
             if step is not None:
                 found.append(Decided(row, newest, step, [one.id for one in entries]))
         return found

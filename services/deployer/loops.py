@@ -29,6 +29,7 @@ from services.deployer.launches import Decided, Launches
 from services.deployer.models import Demand, Deployment, DeploymentKind, Planner
 from services.deployer.plan import plan
 from services.deployer.routes import Routes
+from services.deployer.turn import Turn, Watch
 from services.deployer.view import View
 
 LEAD = timedelta(seconds=5)
@@ -44,27 +45,6 @@ class CatalogCopy(Protocol):
     complete: bool
     epoch: str
     version: int
-
-
-class Watch:
-    """Since when reports could have been heard without a gap. A gap makes the silence of workers mean nothing.
-
-    Args:
-        gap: two looks that are further apart than this have a gap between them: the process or the database stood
-            still.
-    """
-
-    def __init__(self, gap: timedelta) -> None:
-        self._gap = gap
-        self._since: datetime | None = None
-        self._last: datetime | None = None
-
-    def look(self, now: datetime) -> datetime:
-        """Note that the rows could be read just now."""
-        if self._since is None or self._last is None or now - self._last > self._gap:
-            self._since = now
-        self._last = now
-        return self._since
 
 
 class Reconciler:
@@ -101,8 +81,6 @@ class Reconciler:
         self._watch = Watch(lease / 3)
         self._token = new_token()
         self._publish_at: datetime | None = None
-        self._behind = False
-        """Somebody planned with a newer catalog: what is missing here may exist, and what differs may be right."""
         self.loop = Loop("reconcile", self.once, every=1.0, backoff_limit=1.0)
 
     async def once(self) -> None:
@@ -114,17 +92,17 @@ class Reconciler:
         taken = False
         try:
             async with self._database.transaction() as session:
-                now = self._clock()
-                if await self._lead(session, now):
-                    touched = await self._touched(session, changed, now)
-                    await self._plan_due(session, touched, ordered, now)
+                turn = await self._lead(session, self._clock())
+                if turn is not None:
+                    touched = await self._touched(session, changed, turn.now)
+                    await self._plan_due(session, touched, ordered, turn)
                     taken = True
         finally:
             if not taken:
                 self._catalog.put_back(changed)
                 self._orders.put_back(ordered)
 
-    async def _lead(self, session: AsyncSession, now: datetime) -> bool:
+    async def _lead(self, session: AsyncSession, now: datetime) -> Turn | None:
         """Lock the planner's row, which is held until the commit: one plans at a time.
 
         Not for one that knows less of the catalog than another which planned a moment ago: it would take for gone
@@ -137,13 +115,21 @@ class Reconciler:
             row = await session.get_one(Planner, _PLANNER, with_for_update=True)
         known = (self._copy.epoch, self._copy.version)
         other_leads = row.lease_token != self._token and row.lease_until is not None and row.lease_until > now
-        self._behind = row.catalog_epoch == known[0] and row.catalog_version > known[1]
-        if other_leads and (self._behind or row.catalog_epoch != known[0]):
-            return False
+        behind = row.catalog_epoch == known[0] and row.catalog_version > known[1]
+        if other_leads and (behind or row.catalog_epoch != known[0]):
+            return None
+        rested = now - (row.lease_until - LEAD) if row.lease_until is not None else timedelta()
         row.lease_token, row.lease_until = self._token, now + LEAD
-        if not self._behind:
+        if not behind:
             row.catalog_epoch, row.catalog_version = known
-        return True
+        since = self._watch.look(now)
+        return Turn(
+            now=now,
+            watching_since=since,
+            watched=now - since >= self._lease,
+            unwatched=rested if rested > self._watch.gap else timedelta(),
+            behind=behind,
+        )
 
     async def _touched(self, session: AsyncSession, changed: Iterable[UUID], now: datetime) -> set[UUID]:
         """Deployments that a change of the catalog touches: what is active, and what is to be kept warm."""
@@ -170,13 +156,13 @@ class Reconciler:
             active.update((await session.execute(query)).scalars())
         return active | warm.keys()
 
-    async def _plan_due(self, session: AsyncSession, touched: set[UUID], ordered: set[UUID], now: datetime) -> None:
-        watching_since = self._watch.look(now)
-        due = await store.due(session, now, watched=now - watching_since >= self._lease)
-        launches = await self._launches.decide(session, ordered, now, behind=self._behind)
+    async def _plan_due(self, session: AsyncSession, touched: set[UUID], ordered: set[UUID], turn: Turn) -> None:
+        now = turn.now
+        due = await store.due(session, now, watched=turn.watched)
+        launches = await self._launches.decide(session, ordered, turn)
         ids = touched.union(due, *(one.entry_ids for one in launches))
         if ids or launches:
-            await self._plan(session, ids, launches, now, watching_since)
+            await self._plan(session, ids, launches, turn)
         if launches or self._publish_at is None or now >= self._publish_at:
             await self._launches.publish(session)
             self._publish_at = now + PUBLISH_EVERY
@@ -184,13 +170,9 @@ class Reconciler:
             after_commit(session, self.loop.wake)
 
     async def _plan(
-        self,
-        session: AsyncSession,
-        ids: Collection[UUID],
-        launches: Sequence[Decided],
-        now: datetime,
-        watching_since: datetime,
+        self, session: AsyncSession, ids: Collection[UUID], launches: Sequence[Decided], turn: Turn
     ) -> None:
+        now = turn.now
         deployments = await store.lock(session, ids)
         await self._launches.carry_out(session, launches, deployments, now)
         await session.execute(delete(Demand).where(Demand.deployment_id.in_(ids), Demand.until < now))
@@ -199,7 +181,7 @@ class Reconciler:
         failed = await store.failed_on(session, deployments.values(), now)
         view = View(
             now=now,
-            watching_since=watching_since,
+            watching_since=turn.watching_since,
             lease=self._lease,
             workers=await store.workers(session),
             deployments=tuple(
@@ -209,7 +191,7 @@ class Reconciler:
                     rows.replicas[key],
                     demanded.get(key),
                     failed.get(key, frozenset()),
-                    behind=self._behind,
+                    behind=turn.behind,
                 )
                 for key, row in deployments.items()
             ),

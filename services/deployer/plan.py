@@ -5,6 +5,7 @@
   more than wanted runs meanwhile.
 * A worker whose lease lapsed has lost its replicas, provided that somebody was there to hear it, and that some other
   worker is heard. If none is, the fault is more likely on our side, and there is no other place anyway.
+* Likewise no replica has been too long in a state before somebody was there to hear of the next one.
 * A deployment whose attempts fail waits longer each time, and then tries with one replica.
 """
 
@@ -156,7 +157,7 @@ class _Draft:
         )
 
     def _sort_in(self, view: View, replica: ReplicaView) -> None:
-        late = overdue(replica.state, replica.since, self._now)
+        late = overdue(replica.state, replica.since, self._now) if self._watched(view) else None
         if self._lost(view, replica.worker_id):
             self.failures.append(Failure(replica.id, "its worker is lost: it stopped reporting", counts=False))
         elif late is not None:
@@ -175,8 +176,11 @@ class _Draft:
         return exists and replica.current and not self._fleet.draining(replica.worker_id)
 
     def _lost(self, view: View, worker_id: str) -> bool:
-        watched = self._now - view.watching_since >= view.lease
-        return worker_id not in self._fleet.alive and bool(self._fleet.alive) and watched
+        return worker_id not in self._fleet.alive and bool(self._fleet.alive) and self._watched(view)
+
+    def _watched(self, view: View) -> bool:
+        """Whatever a worker has to say has been heard by now."""
+        return self._now - view.watching_since >= view.lease
 
     def _hold(self) -> tuple[int, datetime | None]:
         """How many replicas to keep, and since when fewer than that are needed."""

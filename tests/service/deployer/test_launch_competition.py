@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from libs.common.contracts.launches import KEYS_PREFIX, LAUNCH_PREFIX
 from services.deployer import store
+from services.deployer.turn import Turn
 from tests.service.deployer.test_launches import VANITY, Launcher, answering
 from tests.service.deployer.world import Deployer, World, deployer_on, entry
 from tests.support.eventually import eventually
@@ -39,7 +40,9 @@ async def test_who_publishes_at_the_same_time_takes_back_nothing(world: World, d
         async with (
             world.deployer.database.transaction() as session
         ):  # as the planner does, and its commit takes a while
-            decided = await world.deployer.launches.decide(session, {other.id}, world.clock.now)
+            decided = await world.deployer.launches.decide(
+                session, {other.id}, Turn(world.clock.now, world.clock.now)
+            )
             locked = await store.lock(session, [key for one in decided for key in one.entry_ids])
             await world.deployer.launches.carry_out(session, decided, locked, world.clock.now)
             await world.deployer.launches.publish(session)

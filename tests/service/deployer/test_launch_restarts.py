@@ -102,3 +102,57 @@ async def test_an_order_that_arrives_before_the_catalog_is_carried_out_with_it(w
     world.deployer.learn(algorithm)
     await world.settle()
     assert await launch.state() is LaunchState.DEPLOYED
+
+
+async def test_a_deadline_waits_while_nobody_watches(world: World) -> None:
+    """The deployer is away for longer than the deadline, and replicas get ready meanwhile, or a while later."""
+    algorithm = entry(revisions=2)
+    world.deployer.learn(algorithm)
+    worker = world.add_worker("w1")
+    await world.step()
+    launch, other = Launcher(world), Launcher(world)
+    launch.order(1, (VANITY, algorithm, 0, 1))
+    await world.settle()
+    worker.slow = True
+    launch.order(2, (VANITY, algorithm, 1, 1))
+    other.order(1, ("other/one", algorithm, 1, 1))
+    await world.settle(5)
+    begun = set(worker.replicas)
+    world.clock.forward(300)
+    await world.settle(30)
+    assert {await launch.state(), await other.state()} == {LaunchState.DEPLOYING}
+    assert set(worker.replicas) == begun
+    worker.slow = False
+    await world.settle()
+    assert {await launch.state(), await other.state()} == {LaunchState.DEPLOYED}
+
+
+async def test_a_deadline_that_passed_is_kept_to_once_somebody_watches(world: World) -> None:
+    algorithm = entry(revisions=2)
+    world.deployer.learn(algorithm)
+    worker = world.add_worker("w1")
+    await world.step()
+    launch = Launcher(world)
+    launch.order(1, (VANITY, algorithm, 0, 1))
+    await world.settle()
+    worker.slow = True
+    launch.order(2, (VANITY, algorithm, 1, 1))
+    await world.settle(5)
+    world.clock.forward(300)
+    await world.settle(80)
+    assert await launch.state() is LaunchState.ROLLED_BACK
+
+
+async def test_an_order_that_no_worker_could_fetch_is_not_overdue(world: World) -> None:
+    algorithm = entry()
+    world.deployer.learn(algorithm)
+    world.add_worker("w1")
+    await world.step()
+    launch = Launcher(world)
+    launch.order(1, (VANITY, algorithm, 0, 1))
+    await world.deployer.reconcile()
+    (placed,) = await world.deployer.replicas()
+    world.clock.forward(40)
+    await world.deployer.reconcile()
+    await world.settle(20)
+    assert await world.deployer.routed(placed.deployment_id) == {placed.id}

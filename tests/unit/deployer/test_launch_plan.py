@@ -110,6 +110,10 @@ def test_after_the_deadline_the_version_before_comes_back_with_the_reason() -> N
     assert advance(dataclasses.replace(back, state=LaunchState.ROLLED_BACK), NOW + WAIT) is None
 
 
+def test_nobody_gives_up_before_what_is_ready_would_have_been_heard_of() -> None:
+    assert advance(dataclasses.replace(DEPLOYING, watched=False), NOW + WAIT) is None
+
+
 def test_the_first_version_has_nothing_to_go_back_to_and_is_tried_further() -> None:
     first = dataclasses.replace(DEPLOYING, proven=None)
     step = advance(first, NOW + WAIT)

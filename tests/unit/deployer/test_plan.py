@@ -295,6 +295,11 @@ def test_a_stuck_start_fails_and_counts() -> None:
     assert not made.starts
 
 
+def test_nothing_is_stuck_before_somebody_could_have_heard_of_it() -> None:
+    one = deployment(in_flight=1, replicas=(replica(1, state=WANTED, since=ago(31)),))
+    assert not plan(view(one, watching_since=NOW - LEASE + timedelta(seconds=1))).failures
+
+
 def test_a_stuck_drain_fails_and_does_not_count() -> None:
     made = plan(view(deployment(in_flight=1, replicas=(replica(1, state=DRAINING, since=ago(3900)),))))
     assert [failure.counts for failure in made.failures] == [False]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from services.deployer.loops import Watch
+from services.deployer.turn import Watch
 from tests.unit.deployer.views import NOW
 
 
