@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.common import logs
 from libs.common.contracts.launches import (
     KEYS_PREFIX,
     LAUNCH_PREFIX,
@@ -35,6 +36,8 @@ from services.deployer.launch_orders import LaunchOrders
 from services.deployer.launch_plan import LaunchView, Step
 from services.deployer.models import Deployment, DeploymentKind, FeedEntry, Launch, LaunchDeployment, Replica
 from services.deployer.turn import Turn
+
+log = logs.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,36 +63,48 @@ class Launches:
         """The next step of each launch that was ordered or is unfinished, if it has one. Locks the launches."""
         found = []
         for launch_id in sorted({*ordered, *await _unfinished(session)}):
-            row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
-            known = order(row.order) if row is not None else None
-            newest = launch_plan.newer(self._orders.order(launch_id), known)
-            if newest is None:
-                continue
-            entries = await _entries(session, launch_id)
-            if not isinstance(newest.target, WorkersTarget):
-                if any(one.replicas for one in entries):
-                    found.append(Decided(row, newest, None, [one.id for one in entries]))
-                continue
-            if row is not None and row.deadline_at is not None:
-                row.deadline_at += turn.unwatched
-            replicas = await store.live_replicas(session, [one.id for one in entries])
-            view = self._view(row, newest, entries, replicas, behind=turn.behind)
-            step = launch_plan.advance(replace(view, watched=turn.watched), turn.now)
-            if step is not None:
-                found.append(Decided(row, newest, step, [one.id for one in entries]))
+            try:
+                async with session.begin_nested():
+                    decided = await self._decide(session, launch_id, turn)
+            except Exception:  # others need not wait for it
+                self._put_back(launch_id)
+            else:
+                found += [decided] if decided is not None else []
         return found
+
+    async def _decide(self, session: AsyncSession, launch_id: UUID, turn: Turn) -> Decided | None:
+        row = await lock(session, launch_id)
+        known = order(row.order) if row is not None else None
+        newest = launch_plan.newer(self._orders.order(launch_id), known)
+        if newest is None:
+            return None
+        entries = await _entries(session, launch_id)
+        ids = [one.id for one in entries]
+        if not isinstance(newest.target, WorkersTarget):
+            return Decided(row, newest, None, ids) if any(one.replicas for one in entries) else None
+        if row is not None and row.deadline_at is not None:
+            row.deadline_at += turn.unwatched
+        replicas = await store.live_replicas(session, ids)
+        view = self._view(row, newest, entries, replicas, behind=turn.behind)
+        step = launch_plan.advance(replace(view, watched=turn.watched), turn.now)
+        return Decided(row, newest, step, ids) if step is not None else None
 
     async def carry_out(
         self, session: AsyncSession, decided: Iterable[Decided], locked: dict[UUID, Deployment], now: datetime
     ) -> None:
         """Write steps down. Entries that are new are added to `locked`, which has all others; `publish` follows."""
         for one in decided:
-            if one.step is not None:
-                await write(session, one.row, one.newest, one.step, now)
-            rows = {key: locked[key] for key in one.entry_ids}
-            _aim_at(session, one.newest, one.step, rows, now)
-            locked.update(rows)
-        await session.flush()
+            try:
+                async with session.begin_nested():
+                    if one.step is not None:
+                        await write(session, one.row, one.newest, one.step, now)
+                    rows = {key: locked[key] for key in one.entry_ids}
+                    _aim_at(session, one.newest, one.step, rows, now)
+            except Exception:  # others need not wait for it; its rows are as they were
+                self._put_back(one.newest.launch_id)
+                locked.update(await store.lock(session, one.entry_ids))
+            else:
+                locked.update(rows)
 
     async def publish(self, session: AsyncSession) -> None:
         """Say which launch answers to what. Locks the feed, so it comes last in a transaction, and before it reads:
@@ -117,6 +132,11 @@ class Launches:
         kept = {f"{KEYS_PREFIX}{digest}" for digest in used} | {f"{LAUNCH_PREFIX}{key}" for key in found}
         for key in sorted(known.keys() - kept):
             await self._feeds.publish(session, LAUNCHED_FEED, key, None)
+
+    def _put_back(self, launch_id: UUID) -> None:
+        """A launch cannot be brought on: say why, and try it again."""
+        log.warning("launch_not_brought_on", launch_id=str(launch_id), exc_info=True)
+        self._orders.put_back([launch_id])
 
     def _view(
         self,
@@ -173,6 +193,15 @@ class Launches:
             return None
         why = deployment.pending_reason or deployment.last_failure
         return f"{entry.vanity_url}: {ready} of {entry.replicas} are ready" + (f" ({why})" if why else "")
+
+
+async def lock(session: AsyncSession, launch_id: UUID) -> Launch | None:
+    """The launch's row, locked. Where there is none, nobody else makes one until the transaction ends."""
+    row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(launch_id), 0))))
+        row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
+    return row
 
 
 async def write(session: AsyncSession, row: Launch | None, newest: LaunchOrder, step: Step, now: datetime) -> Launch:
