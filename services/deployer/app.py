@@ -72,7 +72,7 @@ def create_app(settings: DeployerSettings, *, bus: Bus | None = None) -> FastAPI
             async def deploy(_: LaunchChanged) -> None:
                 await launches.refresh()
 
-            await stack.enter_async_context(app.state.cluster_launches.watch.running())
+            await stack.enter_async_context(app.state.cluster_launches.running())
             await stack.enter_async_context(here.bus.consume(DEPLOY_QUEUE, deploy, accepts=[LaunchChanged]))
             await stack.enter_async_context(loops.running(*background))
             yield

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -25,6 +26,7 @@ from libs.common.db import Database, after_commit
 from libs.common.lease import LeaseLost, new_token
 from libs.common.loops import Loop
 from services.deployer import clusters, events, launch_plan, launches
+from services.deployer.cluster_looks import ClusterLooks
 from services.deployer.cluster_watch import ClusterWatch
 from services.deployer.clusters import Clusters, Place, Seen
 from services.deployer.kubernetes.observed import Observation
@@ -46,9 +48,9 @@ UNWATCHED_SECONDS = 30.0
 WORK_SECONDS = 90.0
 LEASE_SECONDS = 100.0
 RELEASE_SECONDS = 5.0
-MAX_AT_ONCE = 8
 MAX_DUE = 100
 _FIGURES = re.compile(r"\d+")
+_PLACED = text("launches.places <> '[]'")
 _SERVING = frozenset({LaunchState.DEPLOYED, LaunchState.ROLLED_BACK})
 
 
@@ -106,52 +108,77 @@ class ClusterLaunches:
         self._clusters = clusters
         self._look = look
         self._clock = clock
-        self.loop = Loop("cluster launches", self.once, every=EVERY_SECONDS)
+        self.loop = Loop("cluster launches", self.begin, every=EVERY_SECONDS)
         self.watch = ClusterWatch(clusters, self.loop.wake)
+        self._looks = ClusterLooks(self._look_at, self._looked)
+        self._hinted: set[UUID] = set()
+        """Launches that changed while they were looked at."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """No cluster is asked any more when the context is left."""
+        async with self.watch.running(), self._looks.running():
+            yield
+
+    async def begin(self) -> None:
+        """Begin to look at each launch that was ordered, has changed, or was not looked at for a while. A cluster
+        that does not answer keeps its own launches waiting."""
+        await self.take_up()
+        self._hinted |= self.watch.take_changed()
+        hinted, under_way = frozenset(self._hinted), frozenset(self._looks.under_way)
+        async with self._database.transaction() as session:
+            due = await self._due(session, hinted, under_way)
+            followed = frozenset(self.watch.followed)
+            ended = followed - await _placed(session, followed)
+        for launch_id in ended:  # whoever ended it may have been another process
+            self.watch.forget(launch_id)
+        self._hinted = set(hinted & under_way)
+        for launch_id, places in due:
+            self._looks.begin(launch_id, frozenset(Place.model_validate(one).cluster for one in places))
 
     async def once(self) -> None:
-        """Look at each launch that was ordered, has changed, or was not looked at for a while."""
-        await self.take_up()
-        hinted = self.watch.take_changed()
-        async with self._database.transaction() as session:
-            due = await self._due(session, hinted)
-        room = asyncio.Semaphore(MAX_AT_ONCE)
-
-        async def one(launch_id: UUID) -> None:
-            async with room:
-                await self._look_at(launch_id)
-
-        outcomes = await asyncio.gather(*(one(key) for key in due), return_exceptions=True)
-        if failures := [found for found in outcomes if isinstance(found, BaseException)]:
-            raise failures[0]
+        """As `begin`, until all were looked at."""
+        await self.begin()
+        await self._looks.settled()
 
     async def take_up(self) -> None:
         """Write down what is new of orders, so that it can be seen and is looked at next. Asks no cluster."""
         ordered = self._orders.take_changed_in_clusters()
         try:
             for launch_id in sorted(ordered):
-                async with self._database.transaction() as session:
-                    row = await session.get(Launch, launch_id, with_for_update=True, populate_existing=True)
-                    if (newest := self._orders.order(launch_id)) is not None:
-                        await self._take_up(session, row, newest)
-                ordered.discard(launch_id)
+                try:
+                    async with self._database.transaction() as session:
+                        row = await launches.lock(session, launch_id)
+                        if (newest := self._orders.order(launch_id)) is not None:
+                            await self._take_up(session, row, newest)
+                    ordered.discard(launch_id)
+                except Exception:  # others need not wait for it
+                    log.warning("launch_not_taken_up", launch_id=str(launch_id), exc_info=True)
         finally:
             self._orders.put_back_in_clusters(ordered)
 
-    async def _due(self, session: AsyncSession, hinted: Collection[UUID]) -> Sequence[UUID]:
+    def _looked(self, launch_id: UUID) -> None:
+        if launch_id in self._hinted:
+            self.loop.wake()
+
+    async def _due(
+        self, session: AsyncSession, hinted: Collection[UUID], under_way: Collection[UUID]
+    ) -> Sequence[tuple[UUID, list[dict[str, str]]]]:
+        """Launches to look at, with their places."""
         now = self._clock()
         soon = and_(Launch.state.in_(UNFINISHED), Launch.looked_at <= now - timedelta(seconds=UNFINISHED_SECONDS))
         query = (
-            select(Launch.id)
+            select(Launch.id, Launch.places)
             .where(
-                text("launches.places <> '[]'"),
+                _PLACED,
+                Launch.id.not_in(under_way),
                 or_(Launch.looked_at.is_(None), Launch.looked_at <= now - self._look, soon, Launch.id.in_(hinted)),
                 lease.free(Launch, now),
             )
             .order_by(Launch.looked_at.asc().nulls_first())
             .limit(MAX_DUE)
         )
-        return (await session.execute(query)).scalars().all()
+        return [(row[0], row[1]) for row in await session.execute(query)]
 
     async def _look_at(self, launch_id: UUID) -> None:
         """One round, unless another deployer is at it."""
@@ -297,6 +324,13 @@ def _unwatched(row: Launch, now: datetime) -> timedelta:
     """For so long nobody looked at a launch, which counts against no deadline."""
     rested = now - (row.looked_at or row.changed_at)
     return rested if rested > timedelta(seconds=UNWATCHED_SECONDS) else timedelta()
+
+
+async def _placed(session: AsyncSession, ids: Collection[UUID]) -> set[UUID]:
+    """Those of which something may be in a cluster."""
+    if not ids:
+        return set()
+    return {*(await session.execute(select(Launch.id).where(_PLACED, Launch.id.in_(ids)))).scalars()}
 
 
 def _places(row: Launch) -> list[Place]:

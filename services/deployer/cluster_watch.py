@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -47,6 +47,10 @@ class ClusterWatch:
         known = self._tasks.pop(launch_id, None)
         if known is not None:
             known[1].cancel()
+
+    @property
+    def followed(self) -> Set[UUID]:
+        return self._tasks.keys()
 
     def take_changed(self) -> set[UUID]:
         """Launches of which something changed since this was asked last."""
