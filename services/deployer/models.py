@@ -84,6 +84,8 @@ class Worker(Base):
     """An administrator wants the node empty."""
     run: Mapped[str] = mapped_column(String(64), default="")
     """Names the run of the worker's process that reported last."""
+    former_run: Mapped[str] = mapped_column(String(64), default="")
+    """The run that reported before this one."""
     sequence: Mapped[int] = mapped_column(BigInteger, default=0)
     """Number of its last report."""
     joined_at: Mapped[datetime] = mapped_column(db.UtcDateTime)

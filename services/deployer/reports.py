@@ -73,7 +73,8 @@ class Reports:
     ) -> tuple[bool, bool]:
         """Write the worker down and lock its row: is the report to be taken, and does it offer new room?
 
-        A report that a later one overtook is not taken.
+        A report that a later one overtook is not taken, be it of the same run of the worker's process or of the next
+        one. Reports do not take as long as a lease: a run that is still heard then is the present one after all.
         """
         words = _words(report)
         row = await session.get(Worker, worker_id, with_for_update=True)
@@ -82,11 +83,14 @@ class Reports:
             await session.execute(fresh.on_conflict_do_nothing())
             await session.get_one(Worker, worker_id, with_for_update=True)
             return True, True
-        if report.run and row.run == report.run and report.sequence <= row.sequence:
+        lapsed = row.lease_until < now
+        repeated = row.run == report.run and report.sequence <= row.sequence
+        if report.run and (repeated or (row.former_run == report.run and not lapsed)):
             log.info("report_overtaken", worker_id=worker_id, sequence=report.sequence, known=row.sequence)
             return False, False
         offered = _offer(row)
-        lapsed = row.lease_until < now
+        if row.run != report.run:
+            row.former_run = row.run
         for name, value in words.items():
             setattr(row, name, value)
         row.lease_until = now + self._lease

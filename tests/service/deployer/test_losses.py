@@ -11,6 +11,7 @@ from libs.common.bus import BusUnavailable, MemoryBus
 from libs.common.contracts.messages import Message
 from libs.common.contracts.replicas import ReplicaState
 from services.deployer import workers
+from services.deployer.models import Worker
 from tests.service.deployer.world import HISTORY, LEASE, Clock, World, deployer_on, entry
 from tests.support.postgres import Postgres
 
@@ -124,6 +125,31 @@ async def test_a_worker_whose_process_restarts_keeps_its_replicas(serving: World
         worker.restart()
     await serving.settle(3)
     assert await serving.deployer.routed(revision) == before
+
+
+async def test_a_report_of_a_workers_former_run_that_comes_late_changes_nothing(serving: World) -> None:
+    (revision,) = serving.calls
+    (worker,) = [one for one in serving.workers if one.replicas]
+    late = worker.report().model_copy(update={"replicas": ()})
+    before = await serving.deployer.routed(revision)
+    worker.restart()
+    await serving.step()
+    await serving.deployer.answer(worker, late)
+    assert await serving.deployer.routed(revision) == before
+    for _ in range(3):
+        await serving.step()
+    assert await serving.deployer.routed(revision) == before, "and the worker is heard on"
+
+
+async def test_a_run_that_came_late_itself_is_heard_after_a_lease(serving: World) -> None:
+    """Its first report came after one of the next run, which then seems to be the former one."""
+    (worker,) = [one for one in serving.workers if one.replicas]
+    early = worker.report().model_copy(update={"run": "early", "sequence": 1})
+    await serving.step()
+    await serving.deployer.answer(worker, early)
+    await serving.settle(int(LEASE.total_seconds()) + 2)
+    async with serving.deployer.database.transaction() as session:
+        assert (await session.get_one(Worker, worker.id)).run == worker.run
 
 
 async def test_a_report_that_was_overtaken_changes_nothing(serving: World) -> None:
