@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from alembic import command, context
 from alembic.config import Config
 from fastapi import Depends, Request
-from sqlalchemy import Connection, DateTime, MetaData, event, text
+from sqlalchemy import Connection, DateTime, MetaData, event, func, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError
@@ -41,6 +41,7 @@ NAMING = {
 _REST_SECONDS = 1.0
 _RESTS_SINCE = "rests since"
 
+Moment = Callable[[AsyncSession], Awaitable[datetime]]
 AfterCommit = Callable[[], Awaitable[None] | None]
 
 
@@ -189,6 +190,11 @@ def _upgrade(connection: Connection, package: str) -> None:
     config = alembic_config(package)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+async def moment(session: AsyncSession) -> datetime:
+    """This moment by the clock of the database, which is one for all hosts."""
+    return (await session.execute(select(func.clock_timestamp(type_=UtcDateTime)))).scalar_one()
 
 
 def now() -> datetime:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db, lease, logs
 from libs.common.contracts.launches import UNFINISHED, LaunchOrder, LaunchState
-from libs.common.db import Database, after_commit
+from libs.common.db import Database, Moment, after_commit
 from libs.common.lease import LeaseLost, new_token
 from libs.common.loops import Loop
 from services.deployer import clusters, events, launch_plan, launches
@@ -99,7 +99,7 @@ class ClusterLaunches:
         clusters: Clusters,
         *,
         look: timedelta,
-        clock: Callable[[], datetime] = db.now,
+        clock: Moment = db.moment,
     ) -> None:
         self._database = database
         self._orders = orders
@@ -165,7 +165,7 @@ class ClusterLaunches:
         self, session: AsyncSession, hinted: Collection[UUID], under_way: Collection[UUID]
     ) -> Sequence[tuple[UUID, list[dict[str, str]]]]:
         """Launches to look at, with their places."""
-        now = self._clock()
+        now = await self._clock(session)
         soon = and_(Launch.state.in_(UNFINISHED), Launch.looked_at <= now - timedelta(seconds=UNFINISHED_SECONDS))
         query = (
             select(Launch.id, Launch.places)
@@ -209,7 +209,7 @@ class ClusterLaunches:
 
     async def _begin(self, session: AsyncSession, launch_id: UUID) -> Task | None:
         """Take the lease. None when another one has it."""
-        now = self._clock()
+        now = await self._clock(session)
         row = await session.get_one(Launch, launch_id, with_for_update=True, populate_existing=True)
         if row.lease_until is not None and row.lease_until >= now:
             return None
@@ -238,7 +238,7 @@ class ClusterLaunches:
         known = launches.order(row.order) if row is not None else None
         if clusters.place(newest) is None or (known is not None and not launch_plan.is_news(newest, known)):
             return
-        now = self._clock()
+        now = await self._clock(session)
         while (step := launch_plan.advance(_view(row, newest, Result()), now)) is not None:
             row = await launches.write(session, row, newest, step, now)
             _place(row, clusters.place(step.aim))
@@ -280,7 +280,7 @@ class ClusterLaunches:
 
     async def _end(self, session: AsyncSession, task: Task, result: Result) -> bool:
         """Write down what came of it. True when there is more to be done at once."""
-        now = self._clock()
+        now = await self._clock(session)
         row = await session.get_one(Launch, task.launch_id, with_for_update=True, populate_existing=True)
         if row.lease_token != task.token:
             raise LeaseLost(f"launch {task.launch_id} is looked after by another deployer")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-
 from prometheus_client import Gauge
 from sqlalchemy import func, select
 
-from libs.common import db
 from libs.common.db import Database
 from libs.common.loops import Loop
 from services.deployer.models import Deployment, Replica, Worker
@@ -22,14 +18,13 @@ PENDING = Gauge("constellation_deployments_pending", "Deployments whose replica 
 class Gauges:
     """Counts rows every ten seconds."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], datetime] = db.now) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
         self.loop = Loop("gauges", self.once, every=10.0)
 
     async def once(self) -> None:
         by_state = select(Replica.state, func.count()).where(Replica.state.in_(LIVE)).group_by(Replica.state)
-        heard = Worker.lease_until >= self._clock()
+        heard = Worker.lease_until >= func.clock_timestamp()
         by_lease = select(func.count().filter(heard), func.count().filter(~heard)).select_from(Worker)
         pending = select(func.count()).select_from(Deployment).where(Deployment.pending_since.is_not(None))
         async with self._database.transaction() as session:

@@ -7,7 +7,7 @@ that whatever dies, the next run goes on from there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
-from libs.common.db import Database, after_commit
+from libs.common.db import Database, Moment, after_commit
 from libs.common.lease import new_token
 from libs.common.loops import Loop
 from services.deployer import store
@@ -54,6 +54,7 @@ class Reconciler:
         copy: says whether the catalog is whole, and how new it is.
         orders: what launches should run. What has not arrived yet changes nothing.
         lease: that of workers.
+        clock: the database's, by which leases of workers are written too, whichever host takes their reports.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Reconciler:
         orders: LaunchOrders,
         *,
         lease: timedelta,
-        clock: Callable[[], datetime] = db.now,
+        clock: Moment = db.moment,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -92,7 +93,7 @@ class Reconciler:
         taken = False
         try:
             async with self._database.transaction() as session:
-                turn = await self._lead(session, self._clock())
+                turn = await self._lead(session)
                 if turn is not None:
                     touched = await self._touched(session, changed, turn.now)
                     await self._plan_due(session, touched, ordered, turn)
@@ -102,7 +103,7 @@ class Reconciler:
                 self._catalog.put_back(changed)
                 self._orders.put_back(ordered)
 
-    async def _lead(self, session: AsyncSession, now: datetime) -> Turn | None:
+    async def _lead(self, session: AsyncSession) -> Turn | None:
         """Lock the planner's row, which is held until the commit: one plans at a time.
 
         Not for one that knows less of the catalog than another which planned a moment ago: it would take for gone
@@ -113,6 +114,7 @@ class Reconciler:
         if row is None:
             await session.execute(insert(Planner).values(id=_PLANNER).on_conflict_do_nothing())
             row = await session.get_one(Planner, _PLANNER, with_for_update=True)
+        now = await self._clock(session)
         known = (self._copy.epoch, self._copy.version)
         other_leads = row.lease_token != self._token and row.lease_until is not None and row.lease_until > now
         behind = row.catalog_epoch == known[0] and row.catalog_version > known[1]

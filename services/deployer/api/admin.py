@@ -53,7 +53,7 @@ Cursor = Annotated[str | None, Query(max_length=200, description="The `cursor` o
 async def list_workers(session: Session, limit: Limit = 100, cursor: Cursor = None) -> Listing[WorkerDocument]:
     page = await listings.workers(session, limit=limit, cursor=cursor)
     usage = await listings.worker_usage(session, [row.id for row in page.entries])
-    now = db.now()
+    now = await db.moment(session)
     items = [worker_document(row, usage.get(row.id, Room()), now) for row in page.entries]
     return Listing(items=items, cursor=page.marker)
 
@@ -62,7 +62,7 @@ async def list_workers(session: Session, limit: Limit = 100, cursor: Cursor = No
 async def show_worker(worker_id: str, session: Session) -> WorkerDocument:
     row = await workers.find(session, worker_id)
     usage = await listings.worker_usage(session, [row.id])
-    return worker_document(row, usage.get(row.id, Room()), db.now())
+    return worker_document(row, usage.get(row.id, Room()), await db.moment(session))
 
 
 @routes.post("/workers/{worker_id}/drain")
@@ -212,7 +212,7 @@ async def replica_log(
 async def _set_draining(
     request: Request, worker_id: str, session: Session, caller: Principal, *, draining: bool
 ) -> WorkerDocument:
-    row, changed = await workers.set_draining(session, worker_id, draining, db.now())
+    row, changed = await workers.set_draining(session, worker_id, draining, await db.moment(session))
     if changed:
         bus: Bus = request.app.state.bus
         reconciler: Reconciler = request.app.state.reconciler
@@ -226,7 +226,7 @@ async def _set_draining(
         after_commit(session, reconciler.loop.wake)
         after_commit(session, lambda: bus.announce(AUDIT_TOPIC, act))
     usage = await listings.worker_usage(session, [row.id])
-    return worker_document(row, usage.get(row.id, Room()), db.now())
+    return worker_document(row, usage.get(row.id, Room()), await db.moment(session))
 
 
 def _database(request: Request) -> Database:

@@ -67,7 +67,8 @@ async def report_demand(request: Request, word: DemandReport, session: Session, 
     _only(caller, "gateway")
     settings: DeployerSettings = request.app.state.settings
     reconciler: Reconciler = request.app.state.reconciler
-    await demand.report(session, word, now=db.now(), seconds=settings.demand_seconds, wake=reconciler.loop.wake)
+    now = await db.moment(session)
+    await demand.report(session, word, now=now, seconds=settings.demand_seconds, wake=reconciler.loop.wake)
 
 
 @routes.post("/internal/workers/{worker_id}/report")
@@ -78,7 +79,7 @@ async def report_worker(
     if caller.instance != worker_id:
         raise Forbidden(f"worker '{caller.instance}' cannot report for worker '{worker_id}'")
     reports: Reports = request.app.state.reports
-    return await reports.take(session, worker_id, report, db.now())
+    return await reports.take(session, worker_id, report, await db.moment(session))
 
 
 def _only(caller: Principal, service: str) -> None:

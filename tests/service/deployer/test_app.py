@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
 
+from libs.common import db
 from libs.common.auth import GATES
 from libs.common.clients.deployer import DeployerClient
 from libs.common.contracts.events import AUDIT_TOPIC, AuditRecorded
@@ -246,6 +248,30 @@ async def test_what_runs_is_counted_for_the_metrics(platform: Platform) -> None:
         )
 
     await eventually(counted)
+
+
+async def test_the_clock_is_that_of_the_database(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts whose clocks differ agree on which worker is heard, and which call still counts."""
+    ahead = db.now() + timedelta(hours=1)
+    monkeypatch.setattr(db, "now", lambda: ahead)
+    echo = entry()
+    platform.registry.publish(echo)
+    node = ScriptedWorker(Clock(), str(uuid4()))
+    worker, _ = await platform.client("worker", node.id)
+    gateway, _ = await platform.client("gateway")
+    await worker.report_worker(node.id, node.report())
+    await eventually(lambda: platform.app.state.catalog.wish(echo.revisions[0].id))
+    called = Demand(revision_id=echo.revisions[0].id, algorithm_id=echo.id, in_flight=1, waiting=1)
+    await gateway.report_demand(DemandReport(gateway="g", demands=(called,)))
+
+    async def placed() -> Any:
+        return (await platform.admin("GET", "/replicas")).json()["items"]
+
+    (replica,) = await eventually(placed)
+    (heard,) = (await platform.admin("GET", "/workers")).json()["items"]
+    assert heard["state"] == "ready"
+    for moment in (replica["created_at"], heard["joined_at"], heard["lease_until"]):
+        assert datetime.fromisoformat(moment) < ahead
 
 
 async def test_it_is_ready_once_the_catalog_has_come(platform: Platform) -> None:

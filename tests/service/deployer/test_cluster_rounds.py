@@ -91,7 +91,7 @@ async def looking_after(deployer: Deployer, clusters: ScriptedClusters) -> Async
         Source(),
         cast(Clusters, clusters),
         look=LOOK,
-        clock=deployer.clock,
+        clock=deployer.clock.moment,
     )
     async with loop.running():
         yield loop

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common.bus import Bus, MemoryBus
 from libs.common.contracts.catalog import (
@@ -64,6 +65,10 @@ class Clock:
         self.now = START
 
     def __call__(self) -> datetime:
+        return self.now
+
+    async def moment(self, _: AsyncSession) -> datetime:
+        """As that of the database."""
         return self.now
 
     def forward(self, seconds: float) -> None:
@@ -234,7 +239,7 @@ class Deployer:
             self.launches,
             self.orders,
             lease=LEASE,
-            clock=self.clock,
+            clock=self.clock.moment,
         )
         self.reports = Reports(routes, lease=LEASE, wake=self.reconciler.loop.wake)
 

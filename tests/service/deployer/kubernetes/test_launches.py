@@ -92,7 +92,7 @@ class Ground:
             self.source,
             Clusters(self.settings),
             look=LOOK,
-            clock=self.clock,
+            clock=self.clock.moment,
         )
 
     def order(self, version: int, *, revision: int = 0, replicas: int = 1, **more: Any) -> LaunchOrder:
