@@ -211,8 +211,9 @@ def _sealed(
 
 def _plan(satellite: Satellite, found: Sequence[Entry], labels: Mapping[str, str]) -> Manifest:
     """What gateways know."""
-    order = satellite.order.model_copy(update={"paused": False})  # which no gateway needs to know
-    said = satellite.plan.model_copy(update={"order": order}).model_dump(mode="json")
+    order = satellite.order.model_copy(update={"paused": False})  # which no gateway needs to know, nor how often
+    plan_of_gateways = satellite.plan.model_copy(update={"order": order})
+    said = plan_of_gateways.model_dump(mode="json", exclude={"order": {"revision"}})
     plan = json.dumps(said, sort_keys=True, separators=(",", ":"))
     _check_size(plan.encode(), f"the plan of satellite '{satellite.order.satellite}'")
     replicas = {str(one.id): {"host": one.name, "port": pods.PORT} for one in found}

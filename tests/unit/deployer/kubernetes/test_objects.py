@@ -226,10 +226,8 @@ def test_the_pods_own_variables_are_all_that_replicas_are_given() -> None:
 
 def test_pausing_replaces_no_pod_and_another_version_replaces_the_gateways() -> None:
     satellite = a_satellite()
-    paused = dataclasses.replace(
-        satellite,
-        plan=satellite.plan.model_copy(update={"order": satellite.order.model_copy(update={"paused": True})}),
-    )
+    order = satellite.order.model_copy(update={"paused": True, "revision": 1})
+    paused = dataclasses.replace(satellite, plan=satellite.plan.model_copy(update={"order": order}))
     assert rendered(paused) == rendered(satellite)
     later = satellite.plan.model_copy(update={"order": satellite.order.model_copy(update={"satellite_version": 2})})
     before, after = rendered(satellite), rendered(dataclasses.replace(satellite, plan=later))
