@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .algorithm import Run
-    from .status import Slot
+    from .status import Slot, Status
     from .wire import Request
 
 _LATE_OUTPUT_S = 0.01
@@ -39,8 +39,9 @@ class Flags:
 class Service:
     """The loaded algorithm, or why it could not be loaded, and how its calls are answered."""
 
-    def __init__(self, output: int, *, shared_output: bool, late_output: bool) -> None:
+    def __init__(self, output: int, status: Status, *, shared_output: bool, late_output: bool) -> None:
         self._output = output
+        self._status = status
         self._shared_output = shared_output
         self._late_output = late_output
         self._flags: dict[str, Flags] = {}
@@ -48,9 +49,10 @@ class Service:
         self.run: Run = self._not_loaded
         self.load_failure: Failure | None = None
 
-    def answer(self, request: Request, slot: Slot, place: int, partial: bool) -> bytes:
-        """The whole answer to `POST /call`. SystemExit and KeyboardInterrupt of the algorithm come through.
-        The slot is left as `answering`.
+    def answer(self, request: Request, slot: Slot, place: int, partial: bool) -> bytes | None:
+        """The whole answer to `POST /call`, or None if the replica began to drain before the call began.
+        SystemExit and KeyboardInterrupt of the algorithm come through. With an answer, the slot is left as
+        `answering`.
         `partial`: the beginning of another request came with this one."""
         headers = request.headers
         request_id = headers.get(protocol.REQUEST_ID, "")
@@ -75,6 +77,9 @@ class Service:
         until_ns = started_ns + timeout_ns
         names = request_id.encode("latin-1"), caller.encode("latin-1")
         slot.begin(place, started_ns, until_ns, hold, *names, partial)
+        if self._status.draining:  # only from here on does the guardian see that there is a call to wait for
+            slot.end()
+            return None
         try:
             result = self.run(value, kind)
             stdout = self._printed(hold) if flags.stdout else None

@@ -29,10 +29,13 @@ from .status import ANSWERING, NO_HOLD, RUNNING, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
     from typing import Any
 
+    from .answers import Failure
     from .spec import Spec
+    from .status import Call
 
 MAX_DEATHS = 10
 """So many deaths of the host without a call answered in between are borne; one more and the replica failed."""
@@ -212,14 +215,8 @@ class Guardian:
             self._fail(f"the algorithm's process {words} while it was loading")
             return
         calls = self._status.calls()
-        for call in calls:
-            if call.phase == ANSWERING:  # perhaps in part: nothing true can follow
-                self._connections.drop(call.place)
-            else:
-                failure = endings.failure_of_death(call, words, overdue)
-                self._connections.send(call.place, endings.answer_for(call, failure, self._output))
         reason = "the algorithm's process ended before this call began"
-        self._connections.settle_partial({call.place for call in calls}, reason)
+        self._settle(calls, lambda call: endings.failure_of_death(call, words, overdue), reason)
         self._log.collect([])
         if self._state.value == state.DRAINING:
             self._finish()
@@ -232,6 +229,15 @@ class Guardian:
             self._fail(f"the algorithm's process ended {self._deaths} times in a row; the last time it {words}")
             return
         self._start_host()
+
+    def _settle(self, calls: list[Call], failure: Callable[[Call], Failure], unbegun: str) -> None:
+        """The host is dead: answer for it. `unbegun` is told to requests of which it had read a part."""
+        for call in calls:
+            if call.phase == ANSWERING:  # perhaps in part: nothing true can follow
+                self._connections.drop(call.place)
+            else:
+                self._connections.send(call.place, endings.answer_for(call, failure(call), self._output))
+        self._connections.settle_partial({call.place for call in calls}, unbegun)
 
     # What is looked at a few times a second
 
@@ -259,9 +265,11 @@ class Guardian:
             self._fail(f"the algorithm did not load within {self._spec.load_timeout:g} seconds")
         elif any(call.phase == RUNNING and call.deadline_ns <= now * 1e9 for call in calls):
             self._expire(now)
+        elif calls:
+            self._leave_deadline = None
         elif self._leave_deadline is not None and now >= self._leave_deadline:
-            self._finish()
-        elif self._state.value == state.DRAINING and not calls and self._leave_deadline is None:
+            self._stop()
+        elif self._state.value == state.DRAINING and self._leave_deadline is None:
             self._leave_deadline = now + _LEAVE_S
 
     def _expire(self, now: float) -> None:
@@ -309,11 +317,7 @@ class Guardian:
         if self._exit is not None:
             return
         self._end_host()
-        calls = [call for call in self._status.calls() if call.phase == RUNNING]
-        for call in calls:
-            answer = endings.answer_for(call, endings.failure_of_stop(), self._output)
-            self._connections.send(call.place, answer)
-        self._connections.settle_partial({call.place for call in calls}, "the replica was stopped")
+        self._settle(self._status.calls(), lambda _: endings.failure_of_stop(), "the replica was stopped")
         self._finish()
 
     def _finish(self) -> None:

@@ -102,7 +102,9 @@ class Host:
         # With several threads a connection's readiness is told to one of them only.
         self._events = select.EPOLLIN | (select.EPOLLONESHOT if self._threads else 0)
         self._token = (seat.spec.token or "").encode()
-        self._service = calls.Service(seat.output, shared_output=self._threads, late_output=seat.spec.kind == PIPE)
+        self._service = calls.Service(
+            seat.output, seat.status, shared_output=self._threads, late_output=seat.spec.kind == PIPE
+        )
 
     def load(self) -> None:
         """Load the algorithm. What it raises becomes the answer to every call."""
@@ -243,24 +245,18 @@ class Host:
         try:
             if request.method != "POST" or request.target != protocol.CALL_PATH:
                 return self._answer_other(connection, request)
-            headers = request.headers
             if self._status.draining:
-                connection.send(answers.unstarted("the replica is draining", headers.get(protocol.REQUEST_ID, "")))
-                return False
-            if connection.remote and self._token and not self._is_trusted(headers):
-                failure = Failure(f"{protocol.REPLICA_TOKEN} is missing or wrong", answers.SYSTEM_ERROR)
-                connection.send(answers.failure_answer(failure, status=403))
-                return True
-            if (
-                len(headers.get(protocol.REQUEST_ID, "")) > protocol.MAX_REQUEST_ID_BYTES
-                or len(headers.get(protocol.CALLER, "")) > protocol.MAX_CALLER_BYTES
-            ):
-                failure = Failure(f"{protocol.REQUEST_ID} or {protocol.CALLER} is too long", answers.SYSTEM_ERROR)
-                connection.send(answers.failure_answer(failure, status=431))
+                return self._turn_away(connection, request)
+            refusal = self._refusal(connection, request.headers)
+            if refusal is not None:
+                connection.send(refusal)
                 return True
             try:
                 partial = connection.requests.partial
-                connection.send(self._service.answer(request, slot, connection.place, partial))
+                given = self._service.answer(request, slot, connection.place, partial)
+                if given is None:
+                    return self._turn_away(connection, request)
+                connection.send(given)
             except (SystemExit, KeyboardInterrupt) as error:
                 code = calls.exit_code(error)
                 calls.flush()
@@ -270,6 +266,24 @@ class Host:
         except OSError:  # the gateway is gone: nobody to answer to
             return False
         return request.keep
+
+    def _refusal(self, connection: Connection, headers: dict[str, str]) -> bytes | None:
+        """The answer to a call that may not be begun for what its head says."""
+        if connection.remote and self._token and not self._is_trusted(headers):
+            failure = Failure(f"{protocol.REPLICA_TOKEN} is missing or wrong", answers.SYSTEM_ERROR)
+            return answers.failure_answer(failure, status=403)
+        if (
+            len(headers.get(protocol.REQUEST_ID, "")) > protocol.MAX_REQUEST_ID_BYTES
+            or len(headers.get(protocol.CALLER, "")) > protocol.MAX_CALLER_BYTES
+        ):
+            failure = Failure(f"{protocol.REQUEST_ID} or {protocol.CALLER} is too long", answers.SYSTEM_ERROR)
+            return answers.failure_answer(failure, status=431)
+        return None
+
+    def _turn_away(self, connection: Connection, request: Request) -> bool:
+        """The replica is draining: the call may be sent elsewhere."""
+        connection.send(answers.unstarted("the replica is draining", request.headers.get(protocol.REQUEST_ID, "")))
+        return False
 
     def _answer_other(self, connection: Connection, request: Request) -> bool:
         if request.target == protocol.HEALTH_PATH:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +55,33 @@ def test_draining_finishes_the_call_under_way_and_begins_no_other(
         assert replica.state["state"] == "stopped"
 
 
+def test_a_call_whose_input_is_being_read_when_draining_begins_is_not_begun(tmp_path: Path) -> None:
+    code = """
+        import json, os, time
+        decode = json.JSONDecoder.raw_decode
+        def decode_when_told(*args, **options):
+            open("reading", "w").close()
+            while not os.path.exists("go"):
+                time.sleep(0.01)
+            return decode(*args, **options)
+        json.JSONDecoder.raw_decode = decode_when_told
+        def apply(input):
+            open("began", "w").close()
+            return input
+    """
+    with Replica(tmp_path, code) as replica:
+        caller = replica.caller()
+        caller.send(["a large input"])
+        until((replica.root / "reading").exists)
+        replica.control("POST", "/drain")
+        until(lambda: replica.health["state"] == "draining")
+        (replica.root / "go").touch()
+        answer = caller.receive()
+        assert (answer.status, answer.headers["x-outcome"]) == (503, "unstarted")
+        assert replica.guardian.wait(60) == 0
+        assert not (replica.root / "began").exists()
+
+
 def test_a_health_port_answers_while_a_call_runs_and_takes_no_orders(tmp_path: Path) -> None:
     code = """
         import os, time
@@ -96,6 +126,28 @@ def test_stopping_answers_the_call_under_way_and_ends_at_once(tmp_path: Path) ->
         assert replica.control("POST", "/stop").status == 202
         error = caller.receive().error
         assert (error["error_type"], "stopped" in error["message"]) == ("SystemExit", True)
+        assert replica.guardian.wait(60) == 0
+
+
+def test_an_answer_that_stopping_cuts_off_gets_no_other_words_in_its_place(tmp_path: Path) -> None:
+    code = """
+        def apply(input):
+            return "x" * 5_000_000
+    """
+    with Replica(tmp_path, code) as replica:
+        caller, host = replica.caller(), replica.host
+        caller.send("a large result")
+        begun = caller.socket.recv(1)
+        os.kill(host, signal.SIGSTOP)  # so that there is room on the connection that it does not fill
+        caller.socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while piece := caller.socket.recv(65536):
+                begun += piece
+        caller.socket.settimeout(60)
+        assert replica.control("POST", "/stop").status == 202
+        rest = caller.receive_raw()
+        assert b"unstarted" not in rest
+        assert len(begun + rest) < 5_000_000
         assert replica.guardian.wait(60) == 0
 
 
