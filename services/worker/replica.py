@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from time import monotonic, perf_counter
 from typing import Any
@@ -138,7 +138,8 @@ class Replica:
             await self._clean_up(ReplicaState.FAILED, str(failed))
         except asyncio.CancelledError:
             if not self._leaving:
-                await self._ask_to_stop()
+                with self._carrying_on("runner"):
+                    await self._ask_to_stop()
                 await self._clean_up(ReplicaState.STOPPED)
             elif self._ended is not None:
                 self._ended.cancel()
@@ -255,27 +256,42 @@ class Replica:
                 await asyncio.wait({self._ended}, timeout=_STOP_SECONDS)
 
     async def _clean_up(self, state: ReplicaState, reason: str | None = None) -> None:
-        """Nothing of it is left but its log; then it is in its last state."""
+        """Nothing of it is left but its log; then it is in its last state, whatever could not be done."""
         self._ending = True
         host = self._host
-        out = await self._out()
+        out = b""
+        with self._carrying_on("output"):
+            out = await self._out()
         if self._launched:
-            try:
-                await host.containers.stop(self.spec.id)
-            except TimeoutError:
-                log.error("replica_not_killed", replica=str(self.spec.id), gpus_lost=self._gpus)  # noqa: TRY400
-                self._gpus = ()  # it may still use them
+            await self._end_container()
         if self._ended is not None:
             self._ended.cancel()
         if self._folder is not None:
-            await asyncio.to_thread(self._folder.archive, host.folders.logs, self.spec.id, out)
+            with self._carrying_on("folder"):
+                await asyncio.to_thread(self._folder.archive, host.folders.logs, self.spec.id, out)
             self._folder = None
         if self._prepared is not None:
-            host.environments.release(self._prepared, str(self.spec.id))
+            with self._carrying_on("environment"):
+                host.environments.release(self._prepared, str(self.spec.id))
             self._prepared = None
         host.users.give_back(self._uid)
         await host.gpus.give_back(self._gpus)
         self._become(state, reason)
+
+    async def _end_container(self) -> None:
+        try:
+            await self._host.containers.stop(self.spec.id)
+        except Exception:
+            log.exception("replica_not_killed", replica=str(self.spec.id), uid_lost=self._uid, gpus_lost=self._gpus)
+            self._uid, self._gpus = None, ()  # it may still have them
+
+    @contextlib.contextmanager
+    def _carrying_on(self, at: str) -> Iterator[None]:
+        """A failure here must not leave the rest of its end undone."""
+        try:
+            yield
+        except Exception:
+            log.exception("replica_not_cleaned_up", replica=str(self.spec.id), at=at)
 
     def _running(self) -> tuple[asyncio.Task[Exit], Control]:
         if self._ended is None or self._folder is None:
@@ -288,6 +304,9 @@ class Replica:
         self._since = datetime.now(UTC)
         if self._handle is not None and self._folder is not None:
             self._handle = self._handle.model_copy(update={"state": state, "since": self._since})
-            self._handle.write(self._folder.path)
+            try:
+                self._handle.write(self._folder.path)
+            except OSError as error:  # a worker that comes after learns its state from the runner
+                log.warning("replica_not_noted", replica=str(self.spec.id), reason=str(error))
         log.info("replica_" + state, replica=str(self.spec.id), revision=str(self.spec.revision_id), reason=reason)
         self._changed()

@@ -88,8 +88,10 @@ class ReplicaFolder:
 
     def archive(self, logs: Path, replica_id: UUID, out: bytes) -> None:
         """Keep the log of a replica that ended, and remove the folder."""
-        replica_log.archive(logs, replica_id, self.collected_log(out))
-        remove(self.path)
+        try:
+            replica_log.archive(logs, replica_id, self.collected_log(out))
+        finally:
+            remove(self.path)
 
 
 def _launcher_failure(out: bytes) -> str | None:

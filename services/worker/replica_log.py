@@ -81,7 +81,7 @@ def archive(logs: Path, replica_id: UUID, kept: Kept) -> None:
     if content:
         with contextlib.suppress(OSError):  # a full disk costs the log only
             (logs / f"{replica_id}.{kept.end - len(content)}.log").write_bytes(content)
-        oldest_first = sorted(logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
+        oldest_first = sorted(logs.glob("*.log"), key=_written)
         for path in oldest_first[:-_KEPT_LOGS]:
             path.unlink(missing_ok=True)
 
@@ -92,6 +92,14 @@ def archived(logs: Path, replica_id: UUID) -> Kept | None:
         with contextlib.suppress(OSError, ValueError):
             return Kept(int(path.name.split(".")[1]), path.read_bytes())
     return None
+
+
+def _written(path: Path) -> float:
+    """When; zero for a log that another replica's end has just removed."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _read(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from libs.common.contracts.catalog import Artifact, Language
 from libs.common.contracts.replicas import ReplicaState
 from libs.common.hosts import host_id
 from services.worker.environments import artifact_digest
+from services.worker.replica_folder import ReplicaFolder
 from tests.service.worker.calling import Refused, call
 from tests.service.worker.platform_double import Platform
 from tests.service.worker.replicas import (
@@ -69,6 +70,47 @@ async def test_a_draining_replica_finishes_its_call(tmp_path: Path) -> None:
         platform.gateway_answers.set()
         assert "from the gateway" in await under_way
         await platform.until(replica, STOPPED)
+
+
+async def test_a_draining_replica_finishes_its_call_also_where_nothing_can_be_noted(tmp_path: Path) -> None:
+    async with Platform() as platform, platform.worker(tmp_path) as worker:
+        replica = platform.order(artifact_of(platform), name="any")
+        await platform.wake(worker)
+        report = await platform.until(replica, READY)
+        platform.gateway_answers.clear()
+        under_way = asyncio.create_task(call(report, {"chain": "/v1/algo/a/b"}, x_caller="cat.token"))
+        await eventually(lambda: platform.chained)
+        (folder,) = run_folders(worker)
+        (folder / ".handle.json.new").mkdir()  # as on a full disk, no file can be written there
+        platform.drain(replica)
+        await platform.wake(worker)
+        await platform.until(replica, DRAINING)
+        platform.gateway_answers.set()
+        assert "from the gateway" in await under_way
+        await platform.until(replica, STOPPED)
+
+
+async def test_a_replica_whose_folder_cannot_be_removed_has_ended_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Platform() as platform, platform.worker(tmp_path, gpus="0") as worker:
+        first = platform.order(artifact_of(platform), name="any", gpus=1)
+        await platform.wake(worker)
+        await platform.until(first, READY)
+
+        def failing(*_: object) -> None:
+            raise FileNotFoundError("no such file")
+
+        monkeypatch.setattr(ReplicaFolder, "archive", failing)
+        platform.drain(first)
+        await platform.wake(worker)
+        report = await platform.until(first, STOPPED)
+        assert report.address is None
+        assert not sandboxed(worker)
+        second = platform.order(artifact_of(platform), name="any", gpus=1)
+        await platform.wake(worker)
+        await platform.until(second, READY)
+        monkeypatch.undo()
 
 
 async def test_a_replica_that_is_not_ordered_is_stopped_at_once(tmp_path: Path) -> None:

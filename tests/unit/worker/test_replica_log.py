@@ -49,3 +49,13 @@ def test_a_part_ends_between_characters() -> None:
     cut = Kept(0, "ä".encode()[:1])
     assert replica_log.part(cut, 0, 10, ended=False) == Part(0, 0, "", whole=False), "the rest of it may come"
     assert replica_log.part(cut, 0, 10, ended=True) == Part(0, 1, "\ufffd", whole=True)
+
+
+def test_a_log_that_another_end_removes_meanwhile_costs_nothing(tmp_path: Path) -> None:
+    for number in range(250):
+        (tmp_path / f"{uuid4()}.{number}.log").write_bytes(b"old")
+    (tmp_path / f"{uuid4()}.0.log").symlink_to(tmp_path / "gone")
+    replica = uuid4()
+    replica_log.archive(tmp_path, replica, Kept(0, b"new"))
+    assert replica_log.archived(tmp_path, replica) == Kept(0, b"new")
+    assert len(list(tmp_path.iterdir())) == 200
