@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
@@ -63,12 +63,14 @@ class Membership:
         self.updated = asyncio.Event()
 
     async def enter(self) -> None:
-        """Discover and log in. Raises JoinRefused, or httpx.HTTPError when Fakts cannot be reached."""
-        document = await self._get(f"{self._fakts_url}/.well-known/fakts")
-        self._base_url = str(document["base_url"])
-        self._token_endpoint = str(document["token_endpoint"])
-        self.jwks_uri = str(document["jwks_uri"])
-        self.issuer = str(document.get("issuer", ""))
+        """Discover and log in. Raises JoinRefused, or httpx.HTTPError where it is not Fakts that answers."""
+        url = f"{self._fakts_url}/.well-known/fakts"
+        document = await self._get(url)
+        with _read(url):
+            self._base_url = str(document["base_url"])
+            self._token_endpoint = str(document["token_endpoint"])
+            self.jwks_uri = str(document["jwks_uri"])
+            self.issuer = str(document.get("issuer", ""))
         await self._login()
 
     async def token(self) -> str:
@@ -108,7 +110,7 @@ class Membership:
             await asyncio.sleep(pause)
             try:
                 pause = await self._beat() / 3
-            except (httpx.HTTPError, JoinRefused) as error:
+            except Exception as error:  # whatever it is, without a lease nobody would be sent here
                 pause = 1.0
                 log.warning("lease_not_renewed", reason=logs.redact(str(error)), exc_info=False)
 
@@ -131,8 +133,9 @@ class Membership:
             aliases=self._aliases,
             requirements=tuple(self.manifest.requirements or ()),
         )
+        url = f"{self._base_url}instances/{self.instance_id}"
         answer = await self._http.put(
-            f"{self._base_url}instances/{self.instance_id}",
+            url,
             json=offer.model_dump(mode="json"),
             headers=await self._headers(),
             timeout=5.0,
@@ -140,7 +143,8 @@ class Membership:
         if answer.status_code == 401:
             self._expires = 0.0
         answer.raise_for_status()
-        lease = InstanceLease.model_validate_json(answer.content)
+        with _read(url):
+            lease = InstanceLease.model_validate_json(answer.content)
         self.instances = dict(lease.instances)
         self.updated.set()
         self._last_lease = time.monotonic()
@@ -163,7 +167,8 @@ class Membership:
             answer.raise_for_status()
         if answer.status_code != 200:
             raise JoinRefused(_reason(answer))
-        joined = JoinAnswer.model_validate_json(answer.content)
+        with _read(self._token_endpoint):
+            joined = JoinAnswer.model_validate_json(answer.content)
         self._access_token = joined.access_token
         self._expires = time.monotonic() + joined.expires_in
         self.instance_id = self.instance_id or joined.client_id
@@ -174,7 +179,8 @@ class Membership:
     async def _get(self, url: str) -> dict[str, Any]:
         answer = await self._http.get(url, headers={"accept": "application/json"}, timeout=5.0)
         answer.raise_for_status()
-        document: dict[str, Any] = answer.json()
+        with _read(url):
+            document: dict[str, Any] = answer.json()
         return document
 
 
@@ -200,7 +206,7 @@ async def membership(
 
     Raises:
         JoinRefused: the token or manifest is not accepted.
-        httpx.HTTPError: Fakts could not be reached within `patience`.
+        httpx.HTTPError: Fakts could not be reached within `patience`, or something else answered in its place.
     """
     manifest = Manifest(
         identifier=identifier,
@@ -229,9 +235,17 @@ async def membership(
         await member.leave()
 
 
-def _reason(answer: httpx.Response) -> str:
+@contextmanager
+def _read(url: str) -> Iterator[None]:
+    """Raises httpx.DecodingError for an answer that Fakts does not give: something else stands in its place, such as
+    the page of a proxy."""
     try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise httpx.DecodingError(f"what answers at {url} is not Fakts ({type(error).__name__})") from error
+
+
+def _reason(answer: httpx.Response) -> str:
+    with _read(str(answer.request.url)):
         body = answer.json()
-        return f"{body.get('error')}: {body.get('error_description', '')}"
-    except ValueError:
-        return f"Fakts answered {answer.status_code} without a reason"
+        return f"{body['error']}: {body.get('error_description', '')}"

@@ -93,6 +93,9 @@ class Entry:
                 log.info("waiting_for_fakts", reason=logs.redact(str(error)))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONG_PAUSE)
+            except Exception:
+                log.exception("not_joined")
+                await asyncio.sleep(_LONG_PAUSE)
         await self.member.keep()
 
     def use_kept(self, callers: Callers) -> None:
