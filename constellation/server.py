@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 
 BACKLOG = 2048
+_OPEN_FILES = 65536
+"""Where more are allowed: what is started from here has the same limit, and some programs try every number below."""
 
 
 class PortTaken(Exception):
@@ -79,6 +82,7 @@ async def served(
     Raises:
         ServiceFailed: it did not come up.
     """
+    raise_file_limit()
     config = uvicorn.Config(
         app,
         http=http(app) if http is not None else "httptools",
@@ -106,6 +110,14 @@ async def served(
         with contextlib.suppress(ServiceFailed):
             await task
         listener.close()
+
+
+def raise_file_limit() -> None:
+    """Each connection is an open file, and of those the usual limit is low, where the machine would allow more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def settle() -> None:
