@@ -126,7 +126,9 @@ async def evict(caches: Sequence[Cache], budget: int) -> list[Path]:
     for entry, cache in sorted(found, key=lambda pair: pair[0].used):
         if total <= budget:
             break
-        if not cache.in_use(entry):
+        if not cache.has(entry.path.name):  # another round, which goes on at the same time, removes it
+            total -= entry.bytes
+        elif not cache.in_use(entry):
             withdrawn = cache.withdraw(entry)
             total -= entry.bytes
             gone.append(entry.path)

@@ -75,6 +75,14 @@ async def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["one", "two"]
 
 
+async def test_two_who_evict_at_once_remove_each_entry_once_and_no_more_than_one_would(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    paths = [await fill(cache, f"entry-{number}", size=100_000, used=number) for number in range(8)]
+    one, other = await asyncio.gather(evict([cache], 350_000), evict([cache], 350_000))
+    assert sorted(one + other) == paths[:5]
+    assert all(path.exists() for path in paths[5:])
+
+
 async def test_what_is_in_use_stays(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     used = await fill(cache, "used", size=100_000, used=1)
