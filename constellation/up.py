@@ -116,8 +116,14 @@ async def _one(
 
 async def _embedded(stack: AsyncExitStack, folder: Path) -> str:
     postgres = EmbeddedPostgres(folder / "postgres")
-    stack.push_async_callback(asyncio.to_thread, postgres.stop)
-    return await asyncio.to_thread(postgres.start)
+    starting = asyncio.ensure_future(asyncio.to_thread(postgres.start))
+
+    async def stop() -> None:
+        await asyncio.wait({starting})  # the thread goes on when nobody waits for it any more
+        await asyncio.to_thread(postgres.stop)
+
+    stack.push_async_callback(stop)
+    return await asyncio.shield(starting)
 
 
 def _report_to(failed: asyncio.Future[None]) -> Callable[[asyncio.Task[None]], None]:
@@ -133,14 +139,16 @@ def _reachable(host: str) -> str:
     return LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
 
 
-async def until_stopped(running: Platform) -> None:
-    """Wait for SIGINT or SIGTERM. Raises ServiceFailed when a service ends by itself."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+def cancel_on_signals() -> None:
+    """SIGINT or SIGTERM cancels the task that asks for this, once: what it has started by then is ended in order."""
+    task = asyncio.current_task()
+    told = False
+
+    def cancel() -> None:
+        nonlocal told
+        if task is not None and not told:
+            task.cancel()
+        told = True
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
-    waiting = asyncio.create_task(stop.wait())
-    running.failed.add_done_callback(lambda _: stop.set())
-    await waiting
-    if running.failed.done():
-        running.failed.result()
+        asyncio.get_running_loop().add_signal_handler(name, cancel)

@@ -47,15 +47,15 @@ def up(
 async def _run(options: Options, *, demo: bool) -> int:
     from constellation.data_dir import DataDirRefused  # noqa: PLC0415
     from constellation.server import PortTaken, ServiceFailed, settle  # noqa: PLC0415
-    from constellation.up import platform, until_stopped  # noqa: PLC0415
+    from constellation.up import cancel_on_signals, platform  # noqa: PLC0415
 
+    cancel_on_signals()
     try:
         async with platform(options) as running:
             settle()
-            waiting = asyncio.create_task(until_stopped(running))
             telling = asyncio.create_task(_tell(running, demo=demo))
             try:
-                await waiting
+                await asyncio.shield(running.failed)
             finally:
                 telling.cancel()
                 await asyncio.wait({telling})
@@ -63,6 +63,8 @@ async def _run(options: Options, *, demo: bool) -> int:
     except (PortTaken, DataDirRefused, ServiceFailed, RuntimeError) as error:
         typer.echo(f"constellation: {error}", err=True)
         return 1
+    except asyncio.CancelledError:  # by a signal, and all has ended
+        pass
     return 0
 
 

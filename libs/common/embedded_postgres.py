@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -57,7 +58,7 @@ class EmbeddedPostgres:
         """
         try:
             self._data.mkdir(exist_ok=True)
-            with self._alone(), _passable(self._data):
+            with self._alone(), _undisturbed(), _passable(self._data):
                 self._server = self._started(self._name())
         except Exception as error:
             raise RuntimeError(f"PostgreSQL did not start in {self._data}: {error}. {self._log_tail()}") from error
@@ -106,7 +107,7 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server (fast shutdown: open connections are ended, nothing committed is lost)."""
         if self._server is not None:
-            with self._alone():
+            with self._alone(), _undisturbed():
                 self._server.stop()
             self._server = None
         if self._other_name is not None:
@@ -164,6 +165,17 @@ def _takes_connections(server: PostgresServer) -> bool:
         except OSError:
             return False
     return True
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What a terminal sends to all of its programs at Ctrl-C does not reach those that start or stop the server: they
+    have the mask of this thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

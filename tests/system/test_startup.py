@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.author import Author
-from tests.support.deployment import COMMAND, Up
+from tests.support.deployment import COMMAND, STOP_SECONDS, Up
 
 ECHO = "def apply(input):\n    return input\n"
 
@@ -57,6 +57,26 @@ def test_ctrl_c_leaves_no_process_and_the_next_start_has_all_data(up: Up, tmp_pa
         up.start()
         assert up.admin == admin
         assert author.result("echo", 2) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_database_starts_leaves_no_process(up: Up, number: signal.Signals) -> None:
+    up.spawn("up", ["up", "--data-dir", str(up.data_dir), "--port", "0"])
+    process = up.processes["up"]
+    up.wait_until((up.data_dir / "postgres" / "PG_VERSION").exists, "begin with its database")
+    os.killpg(process.pid, number)  # as a terminal does
+    assert process.wait(STOP_SECONDS) == 0
+    assert [line for line in command_lines() if str(up.data_dir) in line] == []
+    assert "Traceback" not in up.log_tail("up", 100_000)
+
+
+def command_lines() -> list[str]:
+    """Of all processes."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
 
 
 def test_after_kill_9_of_everything_the_next_start_has_all_data(up: Up, tmp_path: Path) -> None:
