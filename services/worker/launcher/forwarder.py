@@ -5,6 +5,7 @@ a network. A part of a launcher, or a program by itself: `forwarder.py HOST PORT
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import sys
 import threading
@@ -42,10 +43,20 @@ def _carry(near: socket.socket, target: str, places: threading.BoundedSemaphore)
         far.settimeout(_CONNECT_SECONDS)
         far.connect(target)
         far.settimeout(None)
-        back = threading.Thread(target=_copy, args=(far, near), daemon=True)
+        back = threading.Thread(target=_copy_back, args=(far, near), daemon=True)
         back.start()
         _copy(near, far)
         back.join()
+
+
+def _copy_back(far: socket.socket, near: socket.socket) -> None:
+    """A program that has closed its end answers nothing more: then who is silent at the other has no place here."""
+    _copy(far, near)
+    closed = select.poll()
+    closed.register(far, 0)  # for POLLHUP alone
+    with contextlib.suppress(OSError, ValueError):
+        closed.poll()
+        near.shutdown(socket.SHUT_RDWR)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:

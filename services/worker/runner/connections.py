@@ -17,6 +17,7 @@ from . import answers
 from .host import HANDOVER
 from .loop import PEER_CLOSED, READ
 from .protocol import MAX_CONNECTIONS
+from .wire import BadMessage, head_end, parse_fields, shows_token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _DISCARD = 1024 * 1024
 _LINGER_S = 1.0
+_STRANGER_S = 10.0
+_HEAD = 64 * 1024
 _KEEPALIVE_S = 60
 """After which a gateway's host that is gone without a word begins to be noticed."""
 
@@ -32,18 +35,23 @@ _KEEPALIVE_S = 60
 class Connection:
     """`place` is its row in the shared status, not used again before this one is closed."""
 
-    __slots__ = ("place", "remote", "socket")
+    __slots__ = ("place", "remote", "since", "socket")
 
     def __init__(self, accepted: socket.socket, place: int, *, remote: bool) -> None:
         self.socket = accepted
         self.place = place
         self.remote = remote
+        self.since = time.monotonic()
 
 
 class Connections:
-    def __init__(self, loop: Loop, status: Status) -> None:
+    def __init__(self, loop: Loop, status: Status, token: str | None) -> None:
+        """`token`: what remote ones are to show, if they are to show one."""
         self._loop = loop
         self._status = status
+        self._token = (token or "").encode()
+        self._strangers: list[Connection] = []
+        """Those that have not shown it yet."""
         self._listeners: list[socket.socket] = []
         self._open: dict[int, Connection] = {}
         self._free = collections.deque(range(MAX_CONNECTIONS))
@@ -71,6 +79,7 @@ class Connections:
 
     def detach(self) -> None:
         self._channel = None
+        self._know_trusted()  # before what the host wrote is forgotten
 
     def pass_on(self) -> None:
         """Pass to the host what waits for it. It may be busy for long, and its channel full."""
@@ -124,6 +133,7 @@ class Connections:
     def sweep(self, busy: set[int]) -> None:
         """Close those that gateways left while their call ran, once it has ended. Listen again if there is room."""
         now = time.monotonic()
+        self._close_strangers(now)
         for connection in [each for each, until in self._lingering.items() if until <= now]:
             self._end_linger(connection)
         if self._paused and self._free:
@@ -133,6 +143,32 @@ class Connections:
         for connection in [each for each in self._hung_up if each.place not in busy]:
             self._hung_up.remove(connection)
             self._drop(connection)
+
+    def _know_trusted(self) -> None:
+        self._strangers = [
+            each
+            for each in self._strangers
+            if self._open.get(each.place) is each and not self._status.is_trusted(each.place)
+        ]
+
+    def _close_strangers(self, now: float) -> None:
+        """They have a place for a while only: whoever can connect could take all of them, and send nothing."""
+        self._know_trusted()
+        for connection in [each for each in self._strangers if now - each.since >= _STRANGER_S]:
+            if not self._will_be_trusted(connection):
+                with contextlib.suppress(OSError):
+                    connection.socket.shutdown(socket.SHUT_RDWR)  # the host has a copy
+                self._drop(connection)
+
+    def _will_be_trusted(self, connection: Connection) -> bool:
+        """Whether it has sent the token to a host that is too busy to read it."""
+        try:
+            sent = connection.socket.recv(_HEAD, socket.MSG_PEEK)
+            end = head_end(sent)
+            lines = sent[: max(end, 0)].decode("latin-1").split("\r\n")
+            return shows_token(parse_fields(lines[1:]), self._token)
+        except (OSError, BadMessage):
+            return False
 
     def close(self, reason: str) -> None:
         self.stop_listening()
@@ -176,6 +212,9 @@ class Connections:
     def _add(self, accepted: socket.socket, *, remote: bool) -> None:
         connection = Connection(accepted, self._free.popleft(), remote=remote)
         self._open[connection.place] = connection
+        self._status.set_trusted(connection.place, trusted=False)
+        if remote and self._token:
+            self._strangers.append(connection)
         self._loop.watch(accepted, PEER_CLOSED, lambda _: self._hang_up(connection))
         self._waiting.append(connection)
 

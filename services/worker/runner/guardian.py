@@ -63,7 +63,7 @@ class Guardian:
         self._state = state.StateFile(spec.state)
         self._status = Status(spec.concurrency)
         self._loop = Loop()
-        self._connections = Connections(self._loop, self._status)
+        self._connections = Connections(self._loop, self._status, spec.token)
         self._host = 0
         self._channel: socket.socket | None = None
         self._load_deadline: float | None = None

@@ -23,7 +23,7 @@ from . import answers, calls, protocol
 from .answers import Failure
 from .linux import die_with, line_buffer_c_stdout
 from .spec import PIPE, PYTHON
-from .wire import BadMessage, Requests, answer
+from .wire import BadMessage, Requests, answer, shows_token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -237,6 +237,8 @@ class Host:
             with contextlib.suppress(OSError):
                 connection.send(answers.failure_answer(failure, status=error.status, keep=False))
             return False
+        if requests.head is not None and connection.remote and self._is_trusted(requests.head.headers):
+            self._status.set_trusted(connection.place, trusted=True)
         self._status.set_partial(connection.place, requests.partial)
         return True
 
@@ -269,9 +271,11 @@ class Host:
 
     def _refusal(self, connection: Connection, headers: dict[str, str]) -> bytes | None:
         """The answer to a call that may not be begun for what its head says."""
-        if connection.remote and self._token and not self._is_trusted(headers):
-            failure = Failure(f"{protocol.REPLICA_TOKEN} is missing or wrong", answers.SYSTEM_ERROR)
-            return answers.failure_answer(failure, status=403)
+        if connection.remote:
+            if not self._is_trusted(headers):
+                failure = Failure(f"{protocol.REPLICA_TOKEN} is missing or wrong", answers.SYSTEM_ERROR)
+                return answers.failure_answer(failure, status=403)
+            self._status.set_trusted(connection.place, trusted=True)
         if (
             len(headers.get(protocol.REQUEST_ID, "")) > protocol.MAX_REQUEST_ID_BYTES
             or len(headers.get(protocol.CALLER, "")) > protocol.MAX_CALLER_BYTES
@@ -296,9 +300,7 @@ class Host:
         return request.keep
 
     def _is_trusted(self, headers: dict[str, str]) -> bool:
-        import hmac  # noqa: PLC0415 - only replicas that gateways on other hosts call need it
-
-        return hmac.compare_digest(headers.get(protocol.REPLICA_TOKEN, "").encode("latin-1"), self._token)
+        return not self._token or shows_token(headers, self._token)
 
     def _close(self, connection: Connection) -> None:
         """Both by hand what a close alone would do if the guardian had no copy: leave the epoll, hang up."""

@@ -18,6 +18,7 @@ ANSWERING = 2
 """The answer is on its way: none may be written in its place."""
 
 _PARTIAL = 64
+_TRUSTED = 1024
 _SLOTS = 4096
 _SLOT_SIZE = 8192
 _RECORD = struct.Struct("<QqqqIHH")
@@ -25,7 +26,8 @@ _ID = 64
 _CALLER = 256
 NO_HOLD = -1
 FITS = (
-    _PARTIAL + MAX_CONNECTIONS <= _SLOTS
+    _PARTIAL + MAX_CONNECTIONS <= _TRUSTED
+    and _TRUSTED + MAX_CONNECTIONS <= _SLOTS
     and _RECORD.size + 8 <= _ID
     and _ID + MAX_REQUEST_ID_BYTES <= _CALLER
     and _CALLER + MAX_CALLER_BYTES <= _SLOT_SIZE
@@ -117,6 +119,13 @@ class Status:
 
     def is_partial(self, place: int) -> bool:
         return self._memory[_PARTIAL + place] != 0
+
+    def set_trusted(self, place: int, trusted: bool) -> None:
+        """Whether the host has seen the replica's token on this connection."""
+        self._memory[_TRUSTED + place] = trusted
+
+    def is_trusted(self, place: int) -> bool:
+        return self._memory[_TRUSTED + place] != 0
 
     def calls_begun(self) -> int:
         return sum(self._sequence(index) for index in range(self._concurrency))

@@ -7,7 +7,7 @@ without reading them.
 
 from __future__ import annotations
 
-from .protocol import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from .protocol import MAX_BODY_BYTES, MAX_HEAD_BYTES, REPLICA_TOKEN
 
 REASONS = {
     200: "OK",
@@ -80,6 +80,13 @@ def split_request_line(line: str) -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2]
 
 
+def shows_token(headers: dict[str, str], token: bytes) -> bool:
+    """Whether a request comes from who knows the replica's token."""
+    import hmac  # noqa: PLC0415 - only replicas that gateways on other hosts call need it
+
+    return hmac.compare_digest(headers.get(REPLICA_TOKEN, "").encode("latin-1"), token)
+
+
 def head_end(buffer: bytes | bytearray, limit: int = MAX_HEAD_BYTES) -> int:
     """Where the blank line begins, or -1 while it has not arrived."""
     end = buffer.find(b"\r\n\r\n")
@@ -104,6 +111,11 @@ class Requests:
     def partial(self) -> bool:
         """Whether bytes were taken that belong to a request not yet handed out."""
         return self._request is not None or bool(self._buffer)
+
+    @property
+    def head(self) -> Request | None:
+        """The request whose body is still coming."""
+        return self._request
 
     @property
     def missing(self) -> int:

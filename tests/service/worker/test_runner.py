@@ -378,6 +378,42 @@ def test_calls_over_tcp_need_the_replicas_token(tmp_path: Path) -> None:
         assert replica.call("unix").result == "unix"
 
 
+def test_who_does_not_show_the_token_has_a_place_for_a_while_only(tmp_path: Path) -> None:
+    code = """
+        import os, time
+        def apply(input):
+            while input == "wait" and not os.path.exists("go"):
+                time.sleep(0.01)
+            return input
+    """
+    (port,) = free_ports(1)
+    address = ("127.0.0.1", port)
+    token = {"x-replica-token": "right"}
+    with Replica(tmp_path, code, tcp=f"127.0.0.1:{port}", token="right") as replica:
+        silent, halfway, wrong, idle, slow, waiting = (replica.caller(tcp=address) for _ in range(6))
+        assert silent.socket.getpeername() == address
+        halfway.socket.sendall(b"POST /call HTTP/1.1\r\n")
+        assert wrong.call("x", headers={"x-replica-token": "wrong"}).status == 403
+        assert idle.call("x", headers=token).result == "x"
+        head = (
+            b"POST /call HTTP/1.1\r\ncontent-type: text/plain\r\ncontent-length: 4\r\nx-replica-token: right\r\n\r\n"
+        )
+        slow.socket.sendall(head + b"sl")
+        busy = replica.caller()
+        busy.send("wait")
+        until(lambda: replica.health["in_flight"] == 1)
+        waiting.send("its turn", headers=token)
+        late = replica.caller(tcp=address)
+        late.socket.sendall(b"x")
+        assert [one.receive_raw() for one in (silent, halfway, wrong, late)] == [b""] * 4
+        (replica.root / "go").touch()
+        assert busy.receive().result == "wait"
+        assert waiting.receive().result == "its turn"
+        slow.socket.sendall(b"ow")
+        assert slow.socket.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert idle.call("still here", headers=token).result == "still here"
+
+
 def test_nothing_is_left_when_the_replica_ends(tmp_path: Path) -> None:
     code = """
         import subprocess
