@@ -80,7 +80,7 @@ async def platform(options: Options) -> AsyncIterator[Platform]:
             "fakts": {
                 "database_url": database,
                 "bus_url": options.bus,
-                "blob_url": f"file://{folder}/blobs",
+                "blob_url": (folder / "blobs").as_uri(),
                 "public_url": url,
                 "admin_file": folder / ADMIN_FILE,
             },

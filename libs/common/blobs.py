@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import obstore
@@ -110,8 +110,7 @@ class Objects:
     def __init__(self, url: str, folder: str) -> None:
         self._store = _open(url)
         self._folder = folder
-        local = urlsplit(url)
-        self._root = Path(local.path) if local.scheme in ("", "file") else None
+        self._root = _local(url)
 
     async def put(self, name: UUID, chunks: AsyncIterator[bytes]) -> None:
         """Store what comes, whole or, when `chunks` raises, not at all. Holds a few MiB of it in memory at most.
@@ -208,10 +207,17 @@ def _remove_parts(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _open(url: str) -> ObjectStore:
+def _local(url: str) -> Path | None:
+    """The folder that is meant by a path or by a URL of a file (RFC 8089); None for an object store."""
     parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
-        folder = Path(parts.path)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return None if parts.scheme else Path(url)
+
+
+def _open(url: str) -> ObjectStore:
+    folder = _local(url)
+    if folder is not None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return LocalStore(prefix=folder, mkdir=True)
     return from_url(url)
