@@ -147,6 +147,12 @@ class Login:
             if kept is None or not kept.refresh_token:
                 self._credential = None
                 raise NeedsLogin(f"'{self.manifest.identifier}' was logged out of {self.endpoints.url}; log in again")
+            if kept.asked != protocol.asked(self.manifest):
+                self._credential = None
+                raise NeedsLogin(
+                    f"'{self.manifest.identifier}' was logged in at {self.endpoints.url} anew, for something else "
+                    "than this process asks for; log in again"
+                )
             self._credential = kept
             if self._good(refused):
                 return

@@ -248,7 +248,7 @@ def credential(
     return Credential(
         server=server,
         identifier=manifest.identifier,
-        asked=asked(manifest),
+        asked=before.asked if before else asked(manifest),
         client_id=answer.client_id or (before.client_id if before else ""),
         access_token=answer.access_token,
         refresh_token=answer.refresh_token or (before.refresh_token if before else None),

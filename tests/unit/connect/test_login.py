@@ -124,6 +124,21 @@ async def test_an_app_that_asks_for_more_is_approved_anew_and_the_old_login_ends
     assert platform.revoked == ["refresh-1"]
 
 
+async def test_a_login_of_the_same_app_for_something_else_is_not_taken_for_ones_own(
+    make: Make, platform: Platform
+) -> None:
+    one = make()
+    await one.enter()
+    other = make({**MANIFEST, "scopes": ["openid", "data:read"]})
+    await other.enter()
+    theirs = await other.token()
+    with pytest.raises(NeedsLogin, match="for something else"):
+        await one.token(refused=await one.token())
+    again = make({**MANIFEST, "scopes": ["openid", "data:read"]}, prompt=None)
+    await again.enter()
+    assert await again.token() == theirs
+
+
 async def test_a_token_is_renewed_in_time_and_by_one_process_only(make: Make, platform: Platform) -> None:
     platform.seconds = 0.0
     first = make()
