@@ -206,7 +206,7 @@ class Worker:
             await self._steps.clear()
             await self.replicas.recover()
             self.agent.obey(self.replicas)
-            async with running(self.agent.loop):
+            async with running(self.agent.loop, self.replicas.tidying):
                 try:
                     async with AsyncExitStack() as stack:
                         await self._consume(stack)

@@ -65,6 +65,8 @@ class Replica:
         self._prepared: Prepared | None = None
         self._uid: int | None = None
         self._gpus: tuple[int, ...] = ()
+        self.unended = False
+        """Its container could not be ended, and may still have the user and the GPUs that it was given."""
         self._launched = False
         """It may have a container."""
         self._draining = asyncio.Event()
@@ -115,6 +117,12 @@ class Replica:
         """Until its life, or this worker's part of it, is over."""
         if self._task is not None:
             await asyncio.wait({self._task})
+
+    async def give_back(self) -> None:
+        """Others may have its user and its GPUs: nothing of it runs any more."""
+        self.unended = False
+        self._host.users.give_back(self._uid)
+        await self._host.gpus.give_back(self._gpus)
 
     def report(self) -> ReplicaReport:
         serving = self.state in (ReplicaState.READY, ReplicaState.DRAINING)
@@ -274,16 +282,16 @@ class Replica:
             with self._carrying_on("environment"):
                 host.environments.release(self._prepared, str(self.spec.id))
             self._prepared = None
-        host.users.give_back(self._uid)
-        await host.gpus.give_back(self._gpus)
+        if not self.unended:
+            await self.give_back()
         self._become(state, reason)
 
     async def _end_container(self) -> None:
         try:
             await self._host.containers.stop(self.spec.id)
         except Exception:
-            log.exception("replica_not_killed", replica=str(self.spec.id), uid_lost=self._uid, gpus_lost=self._gpus)
-            self._uid, self._gpus = None, ()  # it may still have them
+            self.unended = True
+            log.exception("replica_not_killed", replica=str(self.spec.id), uid=self._uid, gpus=self._gpus)
 
     @contextlib.contextmanager
     def _carrying_on(self, at: str) -> Iterator[None]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from libs.common import logs
 from libs.common.contracts.replicas import TERMINAL, ReplicaOrder, ReplicaReport, ReplicaState
+from libs.common.loops import Loop
 from services.worker import handles, metrics, replica_log
 from services.worker.files import remove
 from services.worker.plan import Actions, plan
@@ -17,9 +18,11 @@ from services.worker.replica import Replica
 from services.worker.replica_folder import OUT_BYTES, ReplicaFolder
 from services.worker.replica_launch import ReplicaHost
 from services.worker.replica_log import Kept, Part
-from services.worker.runtimes.protocol import Inspection
+from services.worker.runtimes.protocol import Inspection, RuntimeUnavailable
 
 log = logs.get(__name__)
+
+_TIDY_SECONDS = 60.0
 
 
 class Replicas:
@@ -29,6 +32,9 @@ class Replicas:
         self._host = host
         self._notify = changed
         self._known: dict[UUID, Replica] = {}
+        self._unended: dict[UUID, Replica] = {}
+        """Forgotten, but for what is left of them."""
+        self.tidying = Loop("worker_strays", self.tidy, every=_TIDY_SECONDS)
 
     async def recover(self) -> None:
         """Take up what an earlier worker left: adopt what runs, note what ended, remove what never began, and stop
@@ -41,6 +47,21 @@ class Replicas:
             if replica_id not in self._known:
                 log.warning("stray_removed", replica=str(replica_id))
                 await self._stop(replica_id)
+
+    async def tidy(self) -> None:
+        """End containers that should have ended. An engine that was away for long did not hear of it then."""
+        try:
+            for replica_id in await self._host.containers.list():
+                replica = self._known.get(replica_id)
+                if replica is None or replica.state in TERMINAL:
+                    log.warning("stray_removed", replica=str(replica_id))
+                    await self._stop(replica_id)
+            for replica in [each for each in (*self._known.values(), *self._unended.values()) if each.unended]:
+                if await self._host.containers.inspect(replica.spec.id) is None:
+                    await replica.give_back()
+                    self._unended.pop(replica.spec.id, None)
+        except RuntimeUnavailable as error:
+            log.warning("strays_not_sought", reason=str(error))
 
     async def clear(self) -> None:
         """End what an earlier one left, of which nobody knows any more."""
@@ -63,7 +84,9 @@ class Replicas:
         for replica_id in actions.stop:
             self._known[replica_id].stop()
         for replica_id in actions.forget:
-            del self._known[replica_id]
+            replica = self._known.pop(replica_id)
+            if replica.unended:
+                self._unended[replica_id] = replica
         if actions.forget:
             self._count()
         return actions

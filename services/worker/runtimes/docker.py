@@ -93,6 +93,8 @@ class DockerManager:
             raise failure
 
     async def list(self) -> Mapping[UUID, Inspection]:
+        entrances = await self._entrances.list()
+        starting = set(self._starting)  # what of these is none of them has its container by now
         with _in_words():
             async with asyncio.timeout(_ASK_SECONDS):
                 found = await self._labelled()
@@ -102,7 +104,8 @@ class DockerManager:
                 replica = UUID(one["Labels"].get(REPLICA_LABEL, ""))
                 if (inspection := await self.inspect(replica)) is not None:
                     inspections[replica] = inspection
-        await self._entrances.close_all_but({*inspections, *self._starting})
+        for replica in entrances - starting - inspections.keys():
+            await self._entrances.close(replica)
         return inspections
 
     async def inspect(self, replica: UUID) -> Inspection | None:

@@ -7,7 +7,6 @@ It does not end with the worker; the one that comes after finds it as it finds r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from pathlib import Path
 from uuid import UUID
 
@@ -68,11 +67,9 @@ class Entrances:
         if await self._processes.inspect(replica) is not None:
             await self._processes.stop(replica)
 
-    async def close_all_but(self, replicas: Collection[UUID]) -> None:
-        """End those that belong to none of these."""
-        for replica in await self._processes.list():
-            if replica not in replicas:
-                await self._processes.stop(replica)
+    async def list(self) -> set[UUID]:
+        """The replicas that have one."""
+        return set(await self._processes.list())
 
     async def let_go(self) -> None:
         """Forget all of them. What runs goes on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from libs.common.contracts.replicas import ReplicaState
 from libs.common.hosts import host_id
 from services.worker.environments import artifact_digest
 from services.worker.replica_folder import ReplicaFolder
+from services.worker.runtimes.processes import ProcessManager
 from tests.service.worker.calling import Refused, call
 from tests.service.worker.platform_double import Platform
 from tests.service.worker.replicas import (
@@ -111,6 +113,33 @@ async def test_a_replica_whose_folder_cannot_be_removed_has_ended_all_the_same(
         await platform.wake(worker)
         await platform.until(second, READY)
         monkeypatch.undo()
+
+
+async def test_what_could_not_be_ended_when_it_should_is_ended_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Platform() as platform, platform.worker(tmp_path, gpus="0") as worker:
+        first = platform.order(artifact_of(platform), name="any", gpus=1)
+        await platform.wake(worker)
+        await platform.until(first, READY)
+
+        async def failing(*_: object, **__: object) -> None:
+            raise TimeoutError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ProcessManager, "stop", failing)
+            for pid in sandboxed(worker):
+                os.kill(pid, signal.SIGSTOP)
+            del platform.orders[first]
+            await platform.wake(worker)
+            await eventually(lambda: not platform.reports[-1].replicas)
+        left = set(sandboxed(worker))
+        assert left
+        second = platform.order(artifact_of(platform), name="any", gpus=1)
+        await platform.wake(worker)
+        await worker.app.state.replicas.tidy()
+        assert not left & set(sandboxed(worker))
+        await platform.until(second, READY)
 
 
 async def test_a_replica_that_is_not_ordered_is_stopped_at_once(tmp_path: Path) -> None:
