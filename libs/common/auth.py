@@ -32,20 +32,38 @@ _ALGORITHMS = ["RS256"]
 
 
 class TokenVerifier:
-    """Verifies RS256 access tokens (RFC 7519, RFC 9068) against a JWKS that is fetched when needed."""
+    """Verifies RS256 access tokens (RFC 7519, RFC 9068) against a JWKS that is fetched when needed.
 
-    def __init__(self, fetch: FetchKeys, *, min_interval: float = 1.0, max_age: float = 300.0) -> None:
+    Args:
+        min_interval: seconds between the end of a fetch and the next.
+        max_age: keys older than that are fetched anew. Who asks does not wait for it: a publisher that hangs must
+            not keep up everybody whose token the keys at hand are good for.
+    """
+
+    def __init__(
+        self,
+        fetch: FetchKeys,
+        *,
+        min_interval: float = 1.0,
+        max_age: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._fetch = fetch
         self._min_interval = min_interval
         self._max_age = max_age
+        self._clock = clock
         self._keys: KeySet | None = None
         self._fetched = self._tried = float("-inf")
-        self._refreshing = asyncio.Lock()
+        self._failing = False
+        self._fetching: asyncio.Task[None] | None = None
 
     async def claims(self, token: str) -> dict[str, Any] | None:
         """The claims of a valid token, else None."""
-        if self._keys is None or time.monotonic() - self._fetched > self._max_age:
+        age = self._clock() - self._fetched
+        if age > 2 * self._max_age and not self._failing:  # nobody asked for long, so nothing was fetched meanwhile
             await self._refresh(self._fetched)
+        elif age > self._max_age:
+            self._begin()
         for attempt in (1, 2):
             seen = self._fetched
             try:
@@ -68,18 +86,25 @@ class TokenVerifier:
 
         Returns: are there other keys than those?
         """
-        async with self._refreshing:
-            if self._fetched > seen:
-                return True
-            if time.monotonic() - self._tried < self._min_interval:
-                return False
-            self._tried = time.monotonic()
-            try:
-                self._keys = KeySet.import_key_set(await self._fetch())  # type: ignore[arg-type]
-            except Exception:  # fakts does not answer: the keys at hand stay good
-                return False
-            self._fetched = time.monotonic()
-            return True
+        if self._fetched <= seen and (fetching := self._begin()) is not None:
+            await asyncio.wait((fetching,))
+        return self._fetched > seen
+
+    def _begin(self) -> asyncio.Task[None] | None:
+        """The fetch that is under way, or one that begins; None so soon after the last."""
+        if self._fetching is None and self._clock() - self._tried >= self._min_interval:
+            self._fetching = asyncio.create_task(self._take_keys())
+        return self._fetching
+
+    async def _take_keys(self) -> None:
+        try:
+            self._keys = KeySet.import_key_set(await self._fetch())  # type: ignore[arg-type]
+            self._fetched, self._failing = self._clock(), False
+        except Exception:  # fakts does not answer: the keys at hand stay good
+            self._failing = True
+        finally:
+            self._tried = self._clock()
+            self._fetching = None
 
 
 class Authenticator:
