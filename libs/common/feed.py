@@ -2,7 +2,8 @@
 
 The publisher writes a key's body in the transaction that changes the entity. The row of the feed's version is
 updated first and stays locked until the commit, so versions become visible in their order and a reader that has
-seen version N has seen all before it.
+seen version N has seen all before it. Rows that were restored are another history: when a follower knows more of a
+feed than they do, and where an operator says so (`docs/howto/restore-a-database.md`), all start again.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class FeedPublisher:
         self._versions = versions
         self._entries = entries
         self._known: dict[str, int] = {}
+        self._epochs: dict[str, str] = {}
         self._waiting = 0
         self._changed = asyncio.Event()
         self._released = False
@@ -133,6 +135,8 @@ class FeedPublisher:
             head = (await session.execute(select(versions).where(versions.name == name))).scalar_one_or_none()
             if head is None:
                 return FeedPage(epoch="", version=0)
+            if epoch == head.epoch and since > head.version:
+                head = await self._begin_anew(session, head, since)
             if epoch != head.epoch:
                 since = 0
             rows = (
@@ -153,14 +157,25 @@ class FeedPublisher:
             more=len(rows) == PAGE,
         )
 
+    async def _begin_anew(self, session: AsyncSession, head: FeedVersionColumns, since: int) -> FeedVersionColumns:
+        """A follower has seen a version that was never published: the rows were set back, by a restore or because a
+        standby that lagged took over. What follows is another history, so it gets a new epoch."""
+        versions = self._versions
+        set_back = (versions.name == head.name, versions.epoch == head.epoch, versions.version < since)
+        await session.execute(update(versions).where(*set_back).values(epoch=str(uuid4())))
+        await session.refresh(head)
+        log.warning("feed_was_set_back", feed=head.name, version=head.version, followed=since)
+        after_commit(session, self._wake)
+        return head
+
     async def _look(self) -> None:
         if not self._waiting:
             return
         async with self._database.transaction() as session:
-            rows = (await session.execute(select(self._versions.name, self._versions.version))).all()
-        known = {row.name: row.version for row in rows}
-        if known != self._known:
-            self._known = known
+            rows = (await session.scalars(select(self._versions))).all()
+        known, epochs = {row.name: row.version for row in rows}, {row.name: row.epoch for row in rows}
+        if (known, epochs) != (self._known, self._epochs):
+            self._known, self._epochs = known, epochs
             self._wake()
 
     def _tell(self, name: str, version: int) -> None:

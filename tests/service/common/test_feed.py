@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text, update
 
 from libs.common.contracts.feeds import FeedChange, FeedPage
 from libs.common.db import Database
@@ -254,3 +254,54 @@ async def test_a_follower_starts_again_when_the_publishers_history_is_another(
     assert await restarted.refresh()
     assert restarted.entries == {"b": {"n": 2}}
     assert ("a", None) in told
+
+
+async def test_rows_that_were_set_back_are_another_history(
+    database_url: str, database: Database, publisher: FeedPublisher
+) -> None:
+    """Whoever knows more than the rows do starts again, and so does everybody else, at any instance."""
+    await publish(database, publisher, a={"n": 1}, b={"n": 1})
+    ahead, behind = (FeedFollower(FEED, Wire(publisher).fetch, lambda key, body: None) for _ in range(2))
+    assert await behind.refresh()
+    await publish(database, publisher, c={"n": 1}, d={"n": 1})
+    assert await ahead.refresh()
+    async with database.transaction() as session:
+        await session.execute(update(FeedVersion).values(version=2))
+        await session.execute(delete(FeedEntry).where(FeedEntry.version > 2))
+    await publish(database, publisher, a=None)
+    async with sample_database(database_url) as elsewhere:
+        other = FeedPublisher(elsewhere, FeedVersion, FeedEntry)
+        async with running(other.loop):
+            waiting = asyncio.create_task(other.page(FEED, since=3, epoch=behind.epoch, wait=30))
+            assert await ahead.refresh()
+            async with asyncio.timeout(UNASKED):
+                told = await waiting
+    assert ahead.entries == {"b": {"n": 1}}
+    assert (told.epoch, changed(told)) == (ahead.epoch, [("b", {"n": 1})])
+    assert await behind.refresh()
+    assert (behind.entries, behind.epoch) == (ahead.entries, ahead.epoch)
+    epoch = ahead.epoch
+    await publish(database, publisher, a={"n": 2})
+    assert await ahead.refresh()
+    assert (ahead.entries["a"], ahead.epoch) == ({"n": 2}, epoch)
+
+
+async def test_followers_start_again_when_an_operator_says_that_rows_were_restored(
+    database: Database, publisher: FeedPublisher
+) -> None:
+    """The statement of `docs/howto/restore-a-database.md`, for rows that have overtaken their followers meanwhile."""
+    await publish(database, publisher, a={"n": 1}, b={"n": 1}, c={"n": 1})
+    follower = FeedFollower(FEED, Wire(publisher).fetch, lambda key, body: None)
+    assert await follower.refresh()
+    async with database.transaction() as session:
+        await session.execute(update(FeedVersion).values(version=2))
+        await session.execute(delete(FeedEntry).where(FeedEntry.version > 2))
+    await publish(database, publisher, a=None, d={"n": 1})
+    async with running(publisher.loop):
+        waiting = asyncio.create_task(publisher.page(FEED, since=4, epoch=follower.epoch, wait=30))
+        async with database.transaction() as session:
+            await session.execute(text("update sample.feed_versions set epoch = gen_random_uuid()"))
+        async with asyncio.timeout(UNASKED):
+            assert changed(await waiting) == [("b", {"n": 1}), ("d", {"n": 1})]
+    assert await follower.refresh()
+    assert follower.entries == {"b": {"n": 1}, "d": {"n": 1}}
