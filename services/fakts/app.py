@@ -36,9 +36,10 @@ from services.fakts.audit import Audit
 from services.fakts.body_limit import BodyLimit
 from services.fakts.context import Context
 from services.fakts.cors import CrossOrigin
+from services.fakts.identity.attempts import SignInAttempts
 from services.fakts.identity.feed import IdentityFeed
 from services.fakts.identity.foreign import ForeignIssuers
-from services.fakts.identity.passwords import Attempts, Passwords
+from services.fakts.identity.passwords import Passwords
 from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.models import Answered, FeedEntry, FeedVersion, SigningKey
@@ -129,7 +130,7 @@ def _context(settings: FaktsSettings, database: Database, master: MasterKey, out
         feed=feed,
         audit=audit,
         passwords=Passwords(),
-        attempts=Attempts(),
+        attempts=SignInAttempts(),
         providers=Providers(providers.load(settings.providers_file) if settings.providers_file else ()),
         token_requests=Rate(settings.token_requests_per_minute, 60),
         starts=Rate(settings.starts_per_minute, 60),

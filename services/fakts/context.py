@@ -11,9 +11,10 @@ from libs.common import forwarded
 from libs.common.db import Database
 from libs.common.feed import FeedPublisher
 from services.fakts.audit import Audit
+from services.fakts.identity.attempts import SignInAttempts
 from services.fakts.identity.feed import IdentityFeed
 from services.fakts.identity.foreign import ForeignIssuers
-from services.fakts.identity.passwords import Attempts, Passwords
+from services.fakts.identity.passwords import Passwords
 from services.fakts.limits import Rate
 from services.fakts.master_key import MasterKey
 from services.fakts.oauth.keys import SigningKeys
@@ -35,7 +36,7 @@ class Context:
     feed: IdentityFeed
     audit: Audit
     passwords: Passwords
-    attempts: Attempts
+    attempts: SignInAttempts
     providers: Providers
     token_requests: Rate
     """By address."""

@@ -51,6 +51,15 @@ def client_address(
     return "" if at is None else str(at)
 
 
+def source(address: str) -> str:
+    """Whom requests from there are counted for: the address, of IPv6 its network of 64 bits (RFC 6177: a customer has
+    at least one, and each address in it). Text that is no address is as it is."""
+    at = _parse(address)
+    if isinstance(at, IPv6Address):
+        return str(ip_network((at, 64), strict=False))
+    return address if at is None else str(at)
+
+
 def zone_of(address: str) -> Zone:
     """The zone of an address; what nobody knows is far away."""
     at = _parse(address)

@@ -16,7 +16,8 @@ class FaktsClient(ServiceClient):
         """The account when the password is right, else None.
 
         Args:
-            address: where the person's request came from; failed attempts are counted per name and address.
+            address: where the person's request came from; failed attempts are counted per name and
+                address, and per address; None where nobody knows.
 
         Raises:
             problems.Unavailable: also after too many failed attempts.

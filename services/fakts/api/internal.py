@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query, Request
+from fastapi import Query
 from pydantic import BaseModel, Field, SecretStr
 
 from libs.common import web
@@ -31,10 +31,11 @@ _LAUNCHING = frozenset({"registry", "deployer"})
 
 
 class PasswordBody(BaseModel):
-    username: Annotated[str, Field(max_length=255), Plain]
+    username: Annotated[str, Field(max_length=sign_in.MAX_NAME), Plain]
     password: SecretStr = Field(max_length=MAX_LENGTH)
     address: Annotated[str, Field(max_length=255), Plain] | None = None
-    """Where the person's request came from, as far as the asking service knows."""
+    """Where the person's request came from. None where the asking service does not know: its own address is no
+    person's."""
 
 
 class TokenBody(BaseModel):
@@ -60,10 +61,10 @@ async def feed(
 
 
 @router.post("/passwords/verify")
-async def verify_password(body: PasswordBody, request: Request, context: Ctx) -> Account:
+async def verify_password(body: PasswordBody, context: Ctx) -> Account:
     """The account, if the password is right. A wrong one and an unknown name take as long and look the same."""
-    address = body.address or (request.client.host if request.client else "")
-    user = await sign_in.with_password(context, body.username, body.password.get_secret_value(), address=address)
+    password, address = body.password.get_secret_value(), body.address or ""
+    user = await sign_in.with_password(context, body.username, password, address=address)
     async with context.database.transaction() as session:
         return await account_body(session, user)
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
-from collections import OrderedDict
-from collections.abc import Callable
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from libs.common.problems import Invalid, TooMany
+from libs.common.problems import Invalid
 
 MIN_LENGTH = 8
 MAX_LENGTH = 1024
@@ -45,39 +42,3 @@ class Passwords:
             return self._hasher.verify(stored, password)
         except (VerifyMismatchError, VerificationError, InvalidHashError):
             return False
-
-
-class Attempts:
-    """Counts failed attempts per subject, such as a user name and an address, over a sliding window.
-
-    Kept in memory: each instance of fakts counts for itself, and forgets when it restarts.
-    """
-
-    def __init__(
-        self,
-        *,
-        allowed: int = 10,
-        seconds: float = 300.0,
-        subjects: int = 100_000,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._allowed = allowed
-        self._seconds = seconds
-        self._subjects = subjects
-        self._clock = clock
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
-
-    def begin(self, subject: str) -> None:
-        """Count an attempt. Raises TooMany when there were too many. Call `forgive` when it turned out right."""
-        now = self._clock()
-        recent = [at for at in self._failures.pop(subject, []) if at > now - self._seconds]
-        self._failures[subject] = recent
-        if len(recent) >= self._allowed:
-            wait = max(1, round(recent[0] + self._seconds - now))
-            raise TooMany(f"too many failed attempts; try again in {wait} s", retry_after=wait)
-        recent.append(now)
-        while len(self._failures) > self._subjects:
-            self._failures.popitem(last=False)
-
-    def forgive(self, subject: str) -> None:
-        self._failures.pop(subject, None)

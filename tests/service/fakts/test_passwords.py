@@ -66,6 +66,21 @@ async def test_failed_attempts_are_limited_per_name_and_address(fakts: RunningFa
     assert int(limited.headers["retry-after"]) > 0
 
 
+async def test_one_password_tried_with_many_names_is_limited_per_address(fakts: RunningFakts) -> None:
+    headers = await user_with_password(fakts, "jane")
+
+    async def attempt(name: str, address: str | None) -> int:
+        body = {"username": name, "password": PASSWORD, "address": address}
+        return (await verify(fakts, headers, **body)).status_code
+
+    assert [await attempt(f"user{number}", "192.0.2.1") for number in range(50)] == [401] * 50
+    assert await attempt("jane", "192.0.2.1") == 429
+    assert await attempt("jane", "192.0.2.2") == 200
+    # A service that knows nobody's address asks for many people.
+    assert [await attempt(f"user{number}", None) for number in range(51)] == [401] * 51
+    assert await attempt("jane", None) == 200
+
+
 async def test_passwords_are_kept_as_argon2id_and_have_a_least_length(fakts: RunningFakts) -> None:
     headers = await user_with_password(fakts, "jane")
     async with fakts.context.database.transaction() as session:

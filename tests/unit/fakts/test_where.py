@@ -64,3 +64,14 @@ def test_a_network_is_a_zone_or_an_address_with_a_length() -> None:
     for text in ("10.0.0.1/8", "nowhere", ""):
         with pytest.raises(ValueError, match=r"host bits|network"):
             where.network(text)
+
+
+def test_requests_are_counted_for_an_address_or_the_network_of_a_customer() -> None:
+    told = ("192.0.2.1", "2001:db8::ffff", "::ffff:192.0.2.1", "", "elsewhere")
+    assert [where.source(address) for address in told] == [
+        "192.0.2.1",
+        "2001:db8::/64",
+        "192.0.2.1",
+        "",
+        "elsewhere",
+    ]
