@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.common import db
@@ -55,7 +55,9 @@ async def find(session: AsyncSession, cookie: str) -> tuple[BrowserSession, User
         return None
     row, user = found
     if row.seen_at < now - _SEEN_EVERY:
-        row.seen_at = now
+        # A statement of its own: whoever ends the session at the same moment leaves nothing to update, and no error.
+        seen = update(BrowserSession).where(BrowserSession.digest == row.digest).values(seen_at=now)
+        await session.execute(seen.execution_options(synchronize_session=False))
     return row, user
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import select
+from sqlalchemy import delete, select, text, update
 
 from libs.common import db
 from services.fakts import loops
 from services.fakts.models import AuditEntry, BrowserSession
 from tests.service.fakts.browser import Browser
 from tests.service.fakts.running import RunningFakts, running, settings_for, shared
+from tests.support.eventually import eventually
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PASSWORD = "correct horse battery"
+_WAITING = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -58,6 +61,25 @@ async def test_a_person_signs_in_comes_back_to_the_page_and_signs_out(fakts: Run
     assert "constellation_session" not in browser.http.cookies
     browser.http.cookies["constellation_session"] = value
     assert (await browser.get("/apps")).status_code == 303
+
+
+async def test_signing_out_twice_at_once_is_signing_out(fakts: RunningFakts) -> None:
+    """The second request found the session, and notes that it was seen, when the first has ended it."""
+    browser = Browser(fakts)
+    await browser.sign_in("jane", PASSWORD)
+    await browser.get("/apps")
+    async with fakts.context.database.transaction() as session:
+        await session.execute(update(BrowserSession).values(seen_at=db.now() - timedelta(minutes=5)))
+    async with fakts.context.database.transaction() as session:
+        await session.execute(delete(BrowserSession))
+        again = asyncio.create_task(browser.post("/signout"))
+
+        async def waits() -> bool:
+            return bool(await session.scalar(text(_WAITING)) == 1)
+
+        await eventually(waits)
+    answer = await again
+    assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
 
 
 async def test_unknown_names_and_wrong_passwords_look_alike_and_are_limited(fakts: RunningFakts) -> None:
