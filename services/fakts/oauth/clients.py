@@ -46,15 +46,15 @@ async def log_in(
 ) -> Client:
     """The client of a login. The same app on the same machine, under the same mandate, is the same client.
 
-    A service names the id that it wants to keep, as its device. Raises NotThisClient.
+    A service names the id that it wants to keep, as its device; any other name of a device is its name there, as an
+    app's is. Raises NotThisClient.
     """
     await locks.take(session, locks.JOINING)
     await session.refresh(mandate, ["revoked_at"])  # whoever revokes it takes the lock too
     if mandate.revoked_at is not None:
         raise NotThisClient("This key was revoked.")
-    if mandate.kind == mandates.SERVICE:
-        client = await _service(session, manifest)
-    else:
+    client = await _service(session, manifest) if mandate.kind == mandates.SERVICE else None
+    if client is None:
         client = await session.scalar(
             select(Client).where(
                 Client.mandate_id == mandate.id,

@@ -236,6 +236,10 @@ async def test_a_service_keeps_the_id_it_names_and_nobody_takes_anothers(fakts: 
     refusal(answer, "invalid_grant", "belongs to another service")
     nameless = [(await fakts.login(JOIN_TOKEN, "constellation.worker")).json()["client_id"] for _ in range(2)]
     assert len({*nameless, device}) == 3
+    for named in ({"device_id": "rack-7"}, {"node_id": "node-7"}):
+        answers = [await fakts.login(JOIN_TOKEN, "constellation.worker", **named) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 200], answers[-1].text
+        assert answers[0].json()["client_id"] == answers[1].json()["client_id"]
 
 
 def deep(levels: int) -> Any:
