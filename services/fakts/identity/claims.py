@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from libs.common.contracts.identity import Role
+from services.fakts.preflight.patterns import check, covers
 
 _ORDER = (Role.OWNER, Role.MEMBER, Role.EXECUTOR)
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -35,10 +35,10 @@ class Match(_Section):
     """A claim that has one of these values, or holds one if it is a list. `*` stands for any text."""
 
     claim: Claim
-    values: Annotated[tuple[str, ...], Field(min_length=1)]
+    values: Annotated[tuple[Annotated[str, AfterValidator(check)], ...], Field(min_length=1)]
 
     def fits(self, claims: Mapping[str, Any]) -> bool:
-        return any(fnmatchcase(text, value) for text in texts(claims, self.claim) for value in self.values)
+        return any(covers(self.values, text) for text in texts(claims, self.claim))
 
 
 class MembershipRule(Match):

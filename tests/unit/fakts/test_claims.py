@@ -33,6 +33,15 @@ def test_who_may_come_in() -> None:
     assert not claims.admitted({"groups": ["xlab-a"], "hd": "example.org.evil"}, admit)
 
 
+def test_all_but_a_star_is_meant_literally() -> None:
+    for value, other in (("ops[1]", "ops1"), ("admin?", "admins"), ("a.b", "axb")):
+        assert Match(claim="groups", values=(value,)).fits({"groups": [value]})
+        assert not Match(claim="groups", values=(value,)).fits({"groups": [other]})
+    for value in ("", "a*b*c*d*e"):
+        with pytest.raises(ValueError, match="no pattern"):
+            Match(claim="groups", values=(value,))
+
+
 def test_the_highest_role_counts_and_who_fits_none_is_no_member() -> None:
     rules = [
         MembershipRule(claim="groups", values=("staff",), organization="lab", role=Role.EXECUTOR),
