@@ -16,6 +16,10 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+_HOLD_IPV4 = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))
+"""An IPv4 address is the end of theirs (RFC 4291, section 2.5.5.1; RFC 6052, section 2.1)."""
+_LOCAL = (ipaddress.IPv6Network("fec0::/10"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+"""Of a site (RFC 3879), and of a site's own translation to IPv4 (RFC 8215)."""
 SECONDS = 5.0
 MAX_BYTES = 512 * 1024
 
@@ -84,6 +88,19 @@ async def _public_address(url: str) -> str:
         raise FetchFailed(f"'{url[:200]}' is not an https address, and no administrator wrote it down")
     found = await asyncio.get_running_loop().getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     addresses = [str(one[4][0]) for one in found]
-    if not addresses or not all(ipaddress.ip_address(address).is_global for address in addresses):
+    if not addresses or not all(_is_public(ipaddress.ip_address(address)) for address in addresses):
         raise FetchFailed(f"{host} is not a public address, and no administrator wrote it down")
     return addresses[0]
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Is it one host's, and reached from anywhere? One that stands for an IPv4 address is what that is."""
+    if isinstance(address, ipaddress.IPv6Address):
+        held = address.ipv4_mapped or address.sixtofour
+        if held is None and any(address in network for network in _HOLD_IPV4):
+            held = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if held is not None:
+            return _is_public(held)
+        if any(address in network for network in _LOCAL):
+            return False
+    return address.is_global and not address.is_multicast

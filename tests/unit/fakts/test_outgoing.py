@@ -59,6 +59,13 @@ async def test_what_a_document_names_is_connected_to_at_the_address_that_was_che
         ("https://keys.example/keys", ["169.254.169.254"]),
         ("https://keys.example/keys", ["::1"]),
         ("https://keys.example/keys", ["::ffff:10.0.0.1"]),
+        ("https://keys.example/keys", ["::10.0.0.1"]),
+        ("https://keys.example/keys", ["64:ff9b::10.0.0.1"]),
+        ("https://keys.example/keys", ["64:ff9b:1::1"]),
+        ("https://keys.example/keys", ["2002:a00:1::1"]),
+        ("https://keys.example/keys", ["fec0::1"]),
+        ("https://keys.example/keys", ["224.0.0.251"]),
+        ("https://keys.example/keys", ["ff0e::1"]),
         ("https://keys.example/keys", []),
         ("http://keys.example/keys", ["198.35.26.96"]),
         ("https://unknown.example/keys", []),
@@ -77,6 +84,15 @@ async def test_a_document_does_not_lead_into_the_network_that_fakts_is_in(
     with pytest.raises(FetchFailed):
         await web.outgoing.json(url, configured="https://id.example")
     assert web.asked == []
+
+
+@pytest.mark.parametrize("address", ["64:ff9b::c623:1a60", "2002:c623:1a60::1", "::ffff:198.35.26.96"])
+async def test_an_address_that_stands_for_a_public_one_is_public(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    web = Web(monkeypatch)
+    web.addresses["keys.example"] = [address]
+    assert await web.outgoing.json("https://keys.example/keys", configured="https://id.example") == {"keys": []}
 
 
 @pytest.mark.parametrize(
