@@ -14,6 +14,7 @@ from libs.common.settings import ServiceSettings
 from services.fakts import where
 
 MIN_JOIN_TOKEN = 16
+MAX_ACCESS_TOKEN_SECONDS = 86_400
 
 
 class FaktsSettings(ServiceSettings):
@@ -58,7 +59,7 @@ class FaktsSettings(ServiceSettings):
     providers_file: Path | None = None
     """Upstream OpenID Connect providers that people may sign in with; TOML or JSON, readable by its owner only."""
 
-    access_token_seconds: int = Field(default=3600, ge=60, le=86_400)
+    access_token_seconds: int = Field(default=3600, ge=60, le=MAX_ACCESS_TOKEN_SECONDS)
     refresh_token_seconds: int = Field(default=30 * 86_400, ge=60)
     """How long a refresh token is good that nobody uses."""
     login_seconds: int = Field(default=180 * 86_400, ge=60)

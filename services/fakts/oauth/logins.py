@@ -30,7 +30,7 @@ from services.fakts.models import (
     RefreshToken,
     User,
 )
-from services.fakts.settings import FaktsSettings
+from services.fakts.settings import MAX_ACCESS_TOKEN_SECONDS, FaktsSettings
 
 _RANDOM_BYTES = 32
 _UNDER_WAY = timedelta(minutes=1)
@@ -120,7 +120,7 @@ async def end_clients(session: AsyncSession, context: Context, clients: Sequence
     await session.execute(update(Client).where(Client.id.in_(locked)).values(ended_at=now))
     for client in clients:
         await session.refresh(client, ["ended_at"])
-    await context.feed.publish_ended(session, ids, until=_last_token(now, context.settings))
+    await context.feed.publish_ended(session, ids, until=_last_token(now))
 
 
 async def end_of_mandate(session: AsyncSession, context: Context, mandate_id: UUID) -> None:
@@ -216,7 +216,7 @@ def _link(context: Context, login: Login) -> tuple[str, RefreshToken]:
 async def _end(session: AsyncSession, context: Context, which: ColumnElement[bool]) -> None:
     now = db.now()
     ended = (await session.scalars(_ending(now, which).returning(Login.id))).all()
-    await context.feed.publish_ended(session, ended, until=_last_token(now, context.settings))
+    await context.feed.publish_ended(session, ended, until=_last_token(now))
 
 
 def _ending(now: datetime, which: ColumnElement[bool]):  # type: ignore[no-untyped-def]
@@ -225,9 +225,12 @@ def _ending(now: datetime, which: ColumnElement[bool]):  # type: ignore[no-untyp
     return update(Login).where(Login.id.in_(locked.scalar_subquery())).values(ended_at=now)
 
 
-def _last_token(now: datetime, settings: FaktsSettings) -> datetime:
-    """When the last access token is over, one that is being issued at this moment included."""
-    return now + timedelta(seconds=settings.access_token_seconds + LEEWAY_SECONDS) + _UNDER_WAY
+def _last_token(now: datetime) -> datetime:
+    """When the last access token is over, one that is being issued at this moment included.
+
+    Tokens that were issued under an earlier setting may live longer than today's.
+    """
+    return now + timedelta(seconds=MAX_ACCESS_TOKEN_SECONDS + LEEWAY_SECONDS) + _UNDER_WAY
 
 
 async def _is_member(session: AsyncSession, login: Login) -> bool:

@@ -12,11 +12,12 @@ import pytest_asyncio
 from sqlalchemy import select, update
 
 from libs.common import db
+from libs.common.contracts.identity import Ended
 from libs.common.directory import key_hash
 from services.fakts import loops
 from services.fakts.models import Approval, FeedEntry, Login, RefreshToken
 from tests.service.fakts.logging_in import bearer, claims_of, logged_in, poll, refreshed, refusal, start
-from tests.service.fakts.running import RunningFakts, shared
+from tests.service.fakts.running import RunningFakts, running, settings_for, shared
 from tests.support.eventually import eventually
 from tests.support.postgres import Postgres
 
@@ -202,6 +203,21 @@ async def test_a_revoked_app_is_out_everywhere_and_what_was_said_of_it_goes(fakt
     await change(fakts, update(FeedEntry).where(FeedEntry.key == key).values(body=past))
     await loops.forget(fakts.context)
     assert await said() is None
+
+
+async def test_what_was_revoked_stays_so_when_tokens_are_to_be_shorter(
+    fakts_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("shorter")
+    async with running(settings_for(fakts_url, directory, access_token_seconds=86_400)) as before:
+        app = await logged_in(before)
+    async with running(settings_for(fakts_url, directory, access_token_seconds=60)) as fakts:
+        await fakts.http.post("/o/revoke/", data={"token": app["refresh_token"], "client_id": app["client_id"]})
+        said = claims_of(app["access_token"])
+        async with fakts.context.database.transaction() as session:
+            body = await session.scalar(select(FeedEntry.body).where(FeedEntry.key == f"ended:{said['sid']}"))
+    assert body is not None
+    assert Ended.model_validate(body).until.timestamp() > said["exp"]
 
 
 async def test_who_leaves_takes_the_apps_along(fakts: RunningFakts) -> None:
