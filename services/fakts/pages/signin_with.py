@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import zlib
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from services.fakts.identity import upstream as identities
 from services.fakts.master_key import MasterKeyFault
 from services.fakts.models import User
 from services.fakts.pages import sessions
-from services.fakts.pages.destinations import SIGN_IN, own_path
+from services.fakts.pages.destinations import HOME, SIGN_IN, own_path
 from services.fakts.pages.providers import Provider
 from services.fakts.pages.rendering import page_router, see
 from services.fakts.pages.upstream import Vouched
@@ -32,6 +33,8 @@ from services.fakts.pages.upstream import Vouched
 _JOURNEY = "constellation_journey"
 _LASTS = timedelta(minutes=15)
 _MAX_TEXT = 255
+_MAX_COOKIE = 3800
+"""Browsers keep 4096 bytes of a cookie (RFC 6265, section 6.1), its name and attributes included."""
 
 router = page_router(prefix=f"{SIGN_IN}/with")
 
@@ -111,9 +114,17 @@ async def _account(session: Session, context: Context, provider: Provider, vouch
 
 
 def _pack(request: Request, context: Context, answer: Response, journey: dict[str, Any]) -> None:
-    sealed = context.master.seal(json.dumps(journey).encode(), name=_JOURNEY)
-    text = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+    """Browsers drop a cookie that is too long. Where the person was going is the one thing that may be: without it
+    they are signed in all the same, and land on their own page."""
+    text = _sealed(context, journey)
+    if len(text) > _MAX_COOKIE:
+        text = _sealed(context, {**journey, "next": HOME})
     sessions.set_cookie(answer, _JOURNEY, text, request, lasts=_LASTS)
+
+
+def _sealed(context: Context, journey: dict[str, Any]) -> str:
+    sealed = context.master.seal(zlib.compress(json.dumps(journey).encode()), name=_JOURNEY)
+    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
 def _unpack(request: Request, context: Context) -> dict[str, Any]:
@@ -121,7 +132,7 @@ def _unpack(request: Request, context: Context) -> dict[str, Any]:
     text = request.cookies.get(sessions.cookie_name(_JOURNEY, request), "")
     try:
         sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        journey: dict[str, Any] = json.loads(context.master.open(sealed, name=_JOURNEY))
-    except (binascii.Error, ValueError, MasterKeyFault):
+        journey: dict[str, Any] = json.loads(zlib.decompress(context.master.open(sealed, name=_JOURNEY)))
+    except (binascii.Error, ValueError, zlib.error, MasterKeyFault):
         return {}
     return journey

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import string
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlencode
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -104,6 +108,11 @@ async def come_back(browser: Browser, university: OpenIdProvider, then: str = "/
     return university.sign_in(asked)
 
 
+def random_text(length: int) -> str:
+    """Nothing makes it shorter."""
+    return "".join(random.Random(length).choices(string.ascii_letters + string.digits, k=length))
+
+
 async def members(fakts: RunningFakts) -> dict[str, str]:
     found = await fakts.ask("GET", "/v1/organizations/lab/members", 200)
     return {one["username"]: one["role"] for one in found["results"]}
@@ -171,6 +180,22 @@ async def test_a_sign_in_that_ends_another_does_not_hold_what_others_need_to_end
         await logins.end(session, context, login)
     assert (await coming).status_code == 303
     assert (await members(fakts))["again"] == "member"
+
+
+async def test_the_way_on_fits_into_the_browsers_cookie_or_leads_to_the_persons_own_page(
+    fakts: RunningFakts, university: OpenIdProvider
+) -> None:
+    university.person(sub="5", preferred_username="long_way", groups=["guests"])
+    asked = urlencode({"response_type": "code", "client_id": uuid4(), "redirect_uri": "https://rp.example/cb" * 60})
+    for going_to, arrives in (
+        (f"/o/authorize/?{asked}&state={'x' * 2000}", True),
+        (f"/x?{random_text(3900)}", False),
+    ):
+        browser = Browser(fakts)
+        begun = await browser.get(f"/signin/with/university?{urlencode({'next': going_to})}")
+        assert len(begun.headers["set-cookie"]) <= 4096
+        back = await browser.get(university.sign_in(begun.headers["location"]))
+        assert back.headers["location"] == (going_to if arrives else "/apps")
 
 
 async def test_an_account_is_never_taken_over_by_a_name_or_an_address(
