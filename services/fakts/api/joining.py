@@ -14,10 +14,10 @@ from libs.common.contracts.identity import Principal
 from libs.common.contracts.joining import SERVICE_PREFIX, InstanceLease, InstanceOffer
 from libs.common.db import Session
 from libs.common.directory import credential
-from libs.common.problems import Forbidden, Invalid, Unauthenticated
+from libs.common.problems import Forbidden, Invalid, TooMany, Unauthenticated
 from libs.common.text import check_json
 from services.fakts.api.protocol_one import refusal
-from services.fakts.context import Context, Ctx
+from services.fakts.context import Context, Ctx, RequestWhere
 from services.fakts.oauth import clients, endpoints
 from services.fakts.oauth.discovery import BASE_PATH
 from services.fakts.preflight import instances, protocol_one
@@ -76,7 +76,9 @@ async def leave(instance_id: UUID, session: Session, caller: Caller) -> Response
 
 @reports.post("")
 @reports.post("/")
-async def report(body: Report, request: Request, session: Session, context: Ctx) -> dict[str, str]:
+async def report(
+    body: Report, request: Request, session: Session, context: Ctx, where: RequestWhere
+) -> dict[str, str]:
     """What a client could reach of what it was given. The last word of each client is kept.
 
     Clients of protocol 1 send their claim token in the body, and know no answer but 200.
@@ -86,8 +88,8 @@ async def report(body: Report, request: Request, session: Session, context: Ctx)
         client_id = await _client_of_token(request, session, context)
     else:
         try:
-            client_id = (await protocol_one.of_claim_token(session, body.token)).id
-        except Forbidden as problem:
+            client_id = (await protocol_one.of_claim_token(session, context, body.token, where)).id
+        except (Forbidden, TooMany) as problem:
             return refusal(problem.detail)
     _check_text(said)
     await clients.report(session, client_id, said)

@@ -56,8 +56,11 @@ async def token(request: Request) -> JSONResponse:
     if (throttled := _throttled(context.token_requests.take, where.address)) is not None:
         return throttled
     form = await form_request(request)
-    async with context.database.transaction() as session:
-        answer = await provider.token(session, context, origin, where, form)
+    try:
+        async with context.database.transaction() as session:
+            answer = await provider.token(session, context, origin, where, form)
+    except TooMany as problem:
+        return _slow_down(problem)
     return answered(answer)
 
 
@@ -148,10 +151,15 @@ async def _is_service(request: Request) -> bool:
 
 
 def _throttled(limit: Callable[[str], None], subject: str) -> JSONResponse | None:
-    """The answer where the limit raises TooMany. Clients of the Fakts protocol read `slow_down`, and go on later."""
+    """The answer where the limit raises TooMany."""
     try:
         limit(subject)
     except TooMany as problem:
-        body = {"error": "slow_down", "error_description": problem.detail}
-        return JSONResponse(body, 429, headers={**problem.headers, **NOT_STORED})
+        return _slow_down(problem)
     return None
+
+
+def _slow_down(problem: TooMany) -> JSONResponse:
+    """Clients of the Fakts protocol read `slow_down`, and go on later."""
+    body = {"error": "slow_down", "error_description": problem.detail}
+    return JSONResponse(body, 429, headers={**problem.headers, **NOT_STORED})

@@ -128,12 +128,10 @@ class Redeem(_Headless):
         token = self.request.form.get("redeem_token", "")
         if not token:
             refuse(InvalidRequestError, "redeem_token is missing")
-        context.guesses.check(where.address)
         try:
             async with session.begin_nested():  # a refusal is an answer, and must leave nothing behind
                 client = await redeem_tokens.redeem(session, context, token, self.manifest, where)
         except (Forbidden, Conflict) as refusal:
-            context.guesses.count(where.address)
             refuse(InvalidGrantError, refusal.detail)
         account, organization = await logins.acts_for(session, client)
         login, refresh_token = await logins.open_login(

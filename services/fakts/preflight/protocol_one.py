@@ -67,9 +67,14 @@ async def challenge(
 async def claim(
     session: AsyncSession, context: Context, document: Mapping[str, Any], origin: Origin, where: Where
 ) -> dict[str, Any]:
-    """The configuration of an app that was let in: the same client each time, with what is offered now."""
+    """The configuration of an app that was let in: the same client each time, with what is offered now.
+
+    Raises:
+        Forbidden: the token is not known, which counts as a guess of this address, or its app may not act any more.
+        TooMany: this address guessed too often.
+    """
     token = _member(document, "token")
-    client = await of_claim_token(session, token)
+    client = await of_claim_token(session, context, token, where)
     user = await session.get(User, client.account_id) if client.account_id is not None else None
     if user is None or not user.active:
         raise Forbidden("The account that this app acts for is not active any more.")
@@ -135,14 +140,18 @@ async def retrieve(
     return {"status": GRANTED, "token": context.master.claim_token(client.id)}
 
 
-async def of_claim_token(session: AsyncSession, token: str) -> Client:
-    """The client whose claim token it is. Raises Forbidden for none, or one that was revoked."""
-    client = await session.scalar(
-        select(Client).where(
-            Client.claim_digest == key_hash(token), Client.approved_at.is_not(None), Client.ended_at.is_(None)
-        )
-    )
+async def of_claim_token(session: AsyncSession, context: Context, token: str, where: Where) -> Client:
+    """The client whose claim token it is.
+
+    Raises:
+        Forbidden: that of none, which counts as a guess of this address, or of one that was revoked.
+        TooMany: this address guessed too often.
+    """
+    context.guesses.check(where.address)
+    client = await session.scalar(select(Client).where(Client.claim_digest == key_hash(token)))
     if client is None:
+        context.guesses.count(where.address)
+    if client is None or client.approved_at is None or client.ended_at is not None:
         raise Forbidden("This token is not known, or was revoked.")
     return client
 

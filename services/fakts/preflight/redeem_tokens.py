@@ -102,9 +102,17 @@ async def redeem(session: AsyncSession, context: Context, token: str, manifest: 
         Forbidden: the token is unknown or over, or not for this app; whom its clients act for is not here any more;
             or the client was revoked.
         Conflict: a required service is not offered.
+        TooMany: this address guessed too often.
     """
-    await locks.take(session, locks.JOINING)
-    row = await _in_force(session, token, manifest)
+    context.guesses.check(where.address)
+    row = await session.scalar(select(RedeemToken).where(RedeemToken.digest == key_hash(token)))
+    if row is None:
+        context.guesses.count(where.address)
+        raise Forbidden("Invalid redeem token.")
+    _check_in_force(row, manifest)
+    await locks.take(session, locks.JOINING)  # by a token that was issued: whoever guesses keeps up nobody
+    await session.refresh(row)
+    _check_in_force(row, manifest)
     user, organization = await _whom(session, row)
     client = await session.scalar(
         select(Client).where(
@@ -137,10 +145,7 @@ async def redeem(session: AsyncSession, context: Context, token: str, manifest: 
     return client
 
 
-async def _in_force(session: AsyncSession, token: str, manifest: Manifest) -> RedeemToken:
-    row = await session.scalar(select(RedeemToken).where(RedeemToken.digest == key_hash(token)))
-    if row is None:
-        raise Forbidden("Invalid redeem token.")
+def _check_in_force(row: RedeemToken, manifest: Manifest) -> None:
     if row.revoked_at is not None:
         raise Forbidden("This redeem token was revoked.")
     if row.expires_at is not None and row.expires_at <= db.now():
@@ -151,7 +156,6 @@ async def _in_force(session: AsyncSession, token: str, manifest: Manifest) -> Re
         or not patterns.covers(row.versions, manifest.version)
     ):
         raise Forbidden(f"This redeem token is not for '{manifest.identifier}' {manifest.version[:40]}.")
-    return row
 
 
 async def _whom(session: AsyncSession, row: RedeemToken) -> tuple[User, Organization | None]:

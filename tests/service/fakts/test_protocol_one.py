@@ -13,9 +13,12 @@ import pytest_asyncio
 from sqlalchemy import update
 
 from libs.common import db
+from services.fakts import locks
 from services.fakts.body_limit import MAX_BODY
 from services.fakts.models import Approval, Client
+from services.fakts.oauth.headless import REDEEM_GRANT
 from tests.service.fakts.running import ORIGIN, RunningFakts, shared
+from tests.support.eventually import PATIENCE
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -223,6 +226,41 @@ async def test_who_guesses_codes_waits_and_learns_nothing_meanwhile(fakts: Runni
     from_elsewhere = {"x-forwarded-for": "6.6.6.6, 7.7.7.7"}
     answer = await fakts.http.post("/lok/f/challenge/", json={"code": code}, headers=from_elsewhere)
     assert answer.json()["status"] == "granted"
+
+
+async def test_who_guesses_tokens_waits_too(fakts: RunningFakts) -> None:
+    claimed = await approved(fakts)
+    redeemed = (await fakts.ask("POST", "/admin/v1/redeem-tokens", 201))["token"]
+    app = {"identifier": "org.example.app", "version": "1"}
+    for number, name in enumerate(("claim/", "redeem/", "report/")):
+        address = f"6.6.7.{number}"
+        for guess in range(GUESSES):
+            answer = await call(fakts, name, {"token": f"guess-{guess}", "manifest": app}, address=address)
+            assert "too many" not in answer["error"]
+        token = redeemed if name == "redeem/" else claimed
+        answer = await call(fakts, name, {"token": token, "manifest": app}, address=address)
+        assert "too many" in answer["error"]
+        good = await call(fakts, name, {"token": token, "manifest": app})
+        assert good["status"] == ("reported" if name == "report/" else "granted")
+
+
+async def test_who_guesses_keeps_up_nobody_who_logs_in(fakts: RunningFakts) -> None:
+    async with fakts.context.database.transaction() as session:
+        await locks.take(session, locks.JOINING)
+        async with asyncio.timeout(PATIENCE):
+            body = {"token": "guess", "manifest": {"identifier": "org.example.app", "version": "1"}}
+            assert "Invalid" in (await call(fakts, "redeem/", body, address="6.6.8.1"))["error"]
+
+
+async def test_who_guesses_at_the_token_endpoint_is_told_to_slow_down(fakts: RunningFakts) -> None:
+    form = {"grant_type": REDEEM_GRANT, "redeem_token": "guess", "manifest": json.dumps(manifest())}
+    headers = {"x-forwarded-for": "6.6.9.1"}
+    for _ in range(GUESSES):
+        answer = await fakts.http.post("/o/token/", data=form, headers=headers)
+        assert answer.json()["error"] == "invalid_grant"
+    answer = await fakts.http.post("/o/token/", data=form, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (429, "slow_down")
+    assert int(answer.headers["retry-after"]) > 0
 
 
 async def test_an_app_that_a_rule_lets_in_is_retrieved_as_the_same_client(fakts: RunningFakts) -> None:
