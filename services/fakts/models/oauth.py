@@ -116,6 +116,7 @@ class AuthorizationCode(Base):
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     login_id: Mapped[UUID] = mapped_column(ForeignKey("logins.id", ondelete="CASCADE"), index=True)
     redirect_uri: Mapped[str] = mapped_column(Text)
+    """As the authorization request had it; empty where it left it out, and the client's only one was meant."""
     code_challenge: Mapped[str] = mapped_column(String(128))
     code_challenge_method: Mapped[str] = mapped_column(String(8))
     expires_at: Mapped[datetime] = mapped_column(db.UtcDateTime, index=True)

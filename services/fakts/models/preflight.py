@@ -93,7 +93,8 @@ class Approval(Base):
     address: Mapped[str] = mapped_column(String(255), default="")
     """Where the app asked from, as far as the edge knows."""
     redirect: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    """For `redirect`: `redirect_uri`, `state`, `nonce`, `code_challenge`, `code_challenge_method`."""
+    """For `redirect`: `redirect_uri`, `redirect_uri_implied` where the request left it out, `state`, `nonce`,
+    `code_challenge`, `code_challenge_method`."""
     rule: Mapped[str] = mapped_column(String(100), default="")
     """Name of the rule that decided who may approve it."""
     needs: Mapped[str] = mapped_column(String(16))

@@ -56,7 +56,9 @@ async def begin(
         Invalid: the client or its redirect URI is not known here, so the person is told, and nobody else.
     """
     request = Request("GET", parameters)
-    asked = {**_kept(request), "issuer": context.issuer(origin)}
+    asked: dict[str, Any] = {**_kept(request), "issuer": context.issuer(origin)}
+    if not request.payload.redirect_uri:
+        asked["redirect_uri_implied"] = True
     try:
         client, scope, asked["redirect_uri"] = await provider.check_authorization_request(
             session, context, origin, where, request
@@ -155,7 +157,7 @@ async def answer_with_code(
         AuthorizationCode(
             digest=key_hash(code),
             login_id=login.id,
-            redirect_uri=asked["redirect_uri"],
+            redirect_uri="" if asked.get("redirect_uri_implied") else asked["redirect_uri"],
             code_challenge=asked.get("code_challenge") or "",
             code_challenge_method=asked.get("code_challenge_method") or "",
             expires_at=db.now() + timedelta(seconds=context.settings.authorization_code_seconds),

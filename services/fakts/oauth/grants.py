@@ -225,6 +225,7 @@ class _Code:
         self.code_challenge, self.code_challenge_method = row.code_challenge, row.code_challenge_method
 
     def get_redirect_uri(self) -> str:
+        """Empty where the token request need not name it (RFC 6749, section 4.1.3)."""
         return self.row.redirect_uri
 
     def get_scope(self) -> str:
@@ -253,6 +254,9 @@ class AuthorizationCodeFlow(_Opens, grants.AuthorizationCodeGrant):
             refuse(InvalidGrantError, "This code was used before; the login that it opened was ended.")
         if found.row.expires_at <= db.now():
             refuse(InvalidGrantError, "This code has expired.")
+        named = self.request.payload.redirect_uri
+        if not found.row.redirect_uri and named and not client.check_redirect_uri(named):
+            refuse(InvalidGrantError, "This code was not sent to that redirect_uri.")
         self.check(found.login)
         return found
 

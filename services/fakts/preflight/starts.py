@@ -48,7 +48,7 @@ class Asked:
     client: Client | None = None
     """One that is registered already. Else a client is made."""
     redirect: Mapping[str, Any] | None = None
-    """For `redirect`: `redirect_uri`, `state`, `nonce`, `code_challenge`, `code_challenge_method`."""
+    """As a row of an approval keeps it."""
 
     @classmethod
     def of(cls, start: Start, via: Via, where: Where) -> Asked:

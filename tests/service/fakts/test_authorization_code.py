@@ -242,6 +242,16 @@ async def test_a_code_is_for_its_client_its_redirect_uri_its_verifier_and_a_shor
     refusal(await site.token(late), "invalid_grant", "expired")
 
 
+async def test_a_redirect_uri_that_went_without_saying_need_not_be_said_for_the_token(site: Site) -> None:
+    await site.sign_in()
+    code = await site.code(redirect_uri=None)
+    refusal(await site.token(code, redirect_uri="https://rp.example/other"), "invalid_grant", "redirect_uri")
+    assert (await site.token(code, redirect_uri="")).status_code == 200
+    again = await site.code(redirect_uri=None, prompt="none")
+    assert (await site.token(again)).status_code == 200
+    refusal(await site.token(await site.code(prompt="none"), redirect_uri=""), "invalid_grant", "redirect_uri")
+
+
 async def test_a_person_who_declines_is_told_to_the_client(site: Site) -> None:
     await site.sign_in()
     page = (await site.ask()).headers["location"]
