@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from libs.common import db
 from libs.common.contracts.joining import SERVICE_SCOPE, Manifest
 from services.fakts import locks
-from services.fakts.models import Account, Client, Instance, Mandate
-from services.fakts.preflight import mandates, manifests
+from services.fakts.models import Account, Approval, Client, Instance, Login, Mandate
+from services.fakts.preflight import approvals, mandates, manifests
 
 RELYING_PARTY = "relying_party"
 """Kind of a client that an administrator registered, and that many people sign in to."""
@@ -26,6 +26,8 @@ NO_APPS = (RELYING_PARTY, FIRST_PARTY)
 """Kinds of clients that many people sign in to: they are not let in one by one, and are given no services."""
 KEEP_SERVICES = timedelta(days=7)
 """How long a service that does not come back is remembered."""
+KEEP_ENDED = timedelta(days=30)
+"""How long a client is remembered that was revoked, or that has no login any more and no way to get one."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ async def report(session: AsyncSession, client_id: UUID, said: dict[str, Any]) -
 
 
 async def purge(session: AsyncSession, now: datetime) -> None:
-    """Forget services that are long gone. Those of counted mandates stay: each is one of the count."""
+    """Forget services that are long gone, and clients that cannot log in any more. Those of counted mandates and of
+    redeem tokens stay: each is one of the count. Idempotent."""
     gone = (
         select(Client.id)
         .join(Mandate, and_(Mandate.id == Client.mandate_id, Mandate.kind == mandates.SERVICE))
@@ -137,6 +140,23 @@ async def purge(session: AsyncSession, now: datetime) -> None:
         .where(Mandate.max_clients.is_(None), Client.last_login_at < now - KEEP_SERVICES, Instance.id.is_(None))
     )
     await session.execute(delete(Client).where(Client.id.in_(gone)))
+    uncounted = Client.mandate_id.is_(None) & Client.redeem_token_id.is_(None)
+    await session.execute(delete(Client).where(uncounted, Client.ended_at < now - KEEP_ENDED))
+    # Who has no secret logs in by an approval, and the next one makes another client; unless a browser brings it.
+    by_approval = uncounted & Client.secret_digest.is_(None) & Client.claim_digest.is_(None)
+    unused = or_(
+        func.coalesce(Client.last_login_at, Client.approved_at) < now - KEEP_ENDED,
+        Client.last_login_at.is_(None) & (Client.redirect_uris == []) & (Client.approved_at < now - approvals.KEEP),
+    )
+    await session.execute(
+        delete(Client).where(
+            by_approval,
+            unused,
+            Client.kind.not_in(NO_APPS),
+            ~exists().where(Login.client_id == Client.id),
+            ~exists().where(Approval.client_id == Client.id),
+        )
+    )
 
 
 async def _service(session: AsyncSession, manifest: Manifest) -> Client | None:

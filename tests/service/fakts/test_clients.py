@@ -5,14 +5,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 import pytest_asyncio
+from sqlalchemy import select
 
+from libs.common import db
 from libs.common.forwarded import ADDRESSES, CODE, code
+from services.fakts.models import Client
+from services.fakts.oauth import clients, logins
+from services.fakts.oauth.headless import REDEEM_GRANT
+from services.fakts.preflight import approvals
 from tests.service.fakts.logging_in import (
     basic,
     bearer,
@@ -225,6 +232,40 @@ async def test_a_revoked_mandate_ends_the_tokens_that_it_gave_and_the_service_ma
     back = (await fakts.login(JOIN_TOKEN, "constellation.worker", device_id=device)).json()
     assert back["client_id"] == device
     await fakts.ask("GET", "/internal/feeds/identity", 200, headers=bearer(back["access_token"]))
+
+
+async def test_clients_that_cannot_log_in_any_more_are_forgotten(fakts: RunningFakts) -> None:
+    by_person = (await logged_in(fakts))["client_id"]
+    rule = {"name": "known", "strategy": "approve", "account": "admin", "when": {"identifier": "org.example.app"}}
+    await fakts.ask("PUT", "/admin/v1/rules", 200, json={"rules": [rule]})
+    never_came = (await start(fakts))["client_id"]
+    await fakts.ask("PUT", "/admin/v1/rules", 200, json={"rules": []})
+    party = (await relying_party(fakts))["client_id"]
+    removed = (await relying_party(fakts))["client_id"]
+    await fakts.ask("DELETE", f"/admin/v1/clients/{removed}", 204)
+    redeem_token = (await fakts.ask("POST", "/admin/v1/redeem-tokens", 201))["token"]
+    app = {"identifier": "org.example.app", "version": "1", "scopes": []}
+    form = {"grant_type": REDEEM_GRANT, "redeem_token": redeem_token, "manifest": json.dumps(app)}
+    redeemed = (await fakts.http.post("/o/token/", data=form)).json()["client_id"]
+    await fakts.ask("DELETE", f"/admin/v1/apps/{redeemed}", 204)
+    key = (await fakts.mandate())["key"]
+    headless = (await fakts.login(key, "org.example.app")).json()["client_id"]
+    ours = {UUID(one): one for one in (by_person, never_came, party, removed, redeemed, headless)}
+
+    async def remembered(after: timedelta) -> set[str]:
+        async with fakts.context.database.transaction() as session:
+            later = db.now() + after
+            await approvals.purge(session, later)
+            await logins.purge(session, later)
+            await clients.purge(session, later)
+            found = (await session.scalars(select(Client.id).where(Client.id.in_(ours)))).all()
+            await session.rollback()
+        return {ours[one] for one in found}
+
+    assert await remembered(timedelta()) == set(ours.values())
+    assert await remembered(timedelta(days=1)) == set(ours.values()) - {never_came}
+    assert await remembered(timedelta(days=31)) == {by_person, party, redeemed, headless}
+    assert await remembered(timedelta(days=365)) == {party, redeemed, headless}
 
 
 async def test_web_apps_may_ask_from_any_origin_where_apps_ask_and_nowhere_else(fakts: RunningFakts) -> None:
