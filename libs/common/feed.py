@@ -13,17 +13,18 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
 import orjson
-from sqlalchemy import BigInteger, String, select, update
+from sqlalchemy import BigInteger, String, delete, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from libs.common import logs
+from libs.common import db, logs
 from libs.common.contracts.feeds import FeedChange, FeedPage
 from libs.common.db import Database, after_commit
 from libs.common.loops import Loop
@@ -34,6 +35,8 @@ PAGE = 1000
 MAX_WAIT = 30.0
 SAVE_SECONDS = 2.0
 """A copy is written to disk at most this often."""
+KEEP_ENDS = timedelta(days=7)
+"""How long it is told that a key is gone, at least; at most twice as long."""
 
 
 class FeedVersionColumns:
@@ -42,6 +45,11 @@ class FeedVersionColumns:
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     epoch: Mapped[str] = mapped_column(String(36))
     version: Mapped[int] = mapped_column(BigInteger)
+    floor: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Keys that were gone by this version have no row any more."""
+    mark: Mapped[int] = mapped_column(BigInteger, default=0)
+    """The version at the time below: what was gone by then is forgotten next."""
+    marked_at: Mapped[datetime] = mapped_column(db.UtcDateTime, default=db.now)
 
 
 class FeedEntryColumns:
@@ -73,6 +81,8 @@ class FeedPublisher:
         self._released = False
         self.loop = Loop("feed_versions", self._look, every=0.4)
         """Notices what other instances of the service published. Run it with the service's loops."""
+        self.forgetting = Loop("feed_ends", self.forget_ends, every=3600.0)
+        """Run it too, so that keys which come and go leave no rows for ever."""
 
     async def publish(self, session: AsyncSession, name: str, key: str, body: Mapping[str, Any] | None) -> None:
         """Set the body of a key (None removes it) in the session's transaction. No change, no new version."""
@@ -98,7 +108,8 @@ class FeedPublisher:
             changed = self._changed
             page = await self._read(name, since, epoch)
             left = end - time.monotonic()
-            if page.changes or page.epoch != epoch or left <= 0 or self._released:
+            behind = page.epoch != epoch or since < page.floor
+            if page.changes or behind or left <= 0 or self._released:
                 return page
             self._waiting += 1
             try:
@@ -113,6 +124,24 @@ class FeedPublisher:
         """The service stops: answer everyone who waits, and let nobody wait any more."""
         self._released = True
         self._changed.set()
+
+    async def forget_ends(self, now: datetime | None = None) -> None:
+        """Forget which keys were gone a while ago. Idempotent, and safe at several instances at once."""
+        versions, entries, now = self._versions, self._entries, now or db.now()
+        due = versions.marked_at <= now - KEEP_ENDS
+        async with self._database.transaction() as session:
+            names = (await session.scalars(select(versions.name).where(due))).all()
+        for name in names:
+            async with self._database.transaction() as session:
+                head = await session.scalar(select(versions).where(versions.name == name, due).with_for_update())
+                if head is None:
+                    continue
+                gone = delete(entries).where(
+                    entries.name == name, entries.body.is_(None), entries.version <= head.mark
+                )
+                if (await session.execute(gone.returning(entries.key))).first() is not None:
+                    head.floor = head.mark
+                head.mark, head.marked_at = head.version, now
 
     async def lock(self, session: AsyncSession, name: str) -> int:
         """The feed's version, its row locked until the commit.
@@ -141,7 +170,8 @@ class FeedPublisher:
                 since = 0
             rows = (
                 await session.execute(
-                    select(entries.key, entries.version, entries.body)
+                    select(entries.key, entries.version, entries.body, versions.floor)
+                    .join(versions, versions.name == entries.name)
                     .where(entries.name == name, entries.version > since)
                     .order_by(entries.version)
                     .limit(PAGE)
@@ -150,11 +180,15 @@ class FeedPublisher:
         changes = tuple(
             FeedChange(key=r.key, version=r.version, body=r.body) for r in rows if r.body is not None or since > 0
         )
+        more = len(rows) == PAGE
+        floor = rows[-1].floor if rows else head.floor  # as it was when those rows were read
+        version = rows[-1].version if rows else max(since, 0)
         return FeedPage(
             epoch=head.epoch,
-            version=rows[-1].version if rows else max(since, 0),
+            version=version if more else max(version, floor),
             changes=changes,
-            more=len(rows) == PAGE,
+            floor=floor,
+            more=more,
         )
 
     async def _begin_anew(self, session: AsyncSession, head: FeedVersionColumns, since: int) -> FeedVersionColumns:
@@ -218,6 +252,7 @@ class FeedFollower:
         self.entries: dict[str, dict[str, Any]] = {}
         self.epoch = ""
         self.version = 0
+        self._floor = 0
         self.ready = asyncio.Event()
         """Set once there is a copy, from the publisher or from disk."""
         self.complete = False
@@ -301,13 +336,17 @@ class FeedFollower:
             page = await self._fetch(since=self.version, epoch=self.epoch, wait=0.0)
             async with self._lock:
                 self._take(page)
-            more = page.more
+            more = not self.complete
 
     def _take(self, page: FeedPage) -> None:
+        if page.epoch == self.epoch and page.floor > max(self.version, self._floor):
+            # Away for so long that keys may be gone which the publisher has forgotten: of that page nothing is taken,
+            # the next one is the first of a copy. While a first copy arrives, its floor is where it began.
+            page = FeedPage(epoch="", version=0, more=True)
         if page.epoch != self.epoch:
             for key in list(self.entries):
                 self._set(key, None)
-            self.epoch, self.version = page.epoch, 0
+            self.epoch, self.version, self._floor = page.epoch, 0, page.floor
             self.complete = False
         if page.version >= self.version:
             for change in page.changes:

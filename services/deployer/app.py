@@ -126,4 +126,4 @@ def _assemble(
 
     app.state.checks["catalog"] = catalog_is_whole
     purge = Purge(here.database, hints, settings)
-    return feeds.loop, reconciler.loop, in_clusters.loop, purge.loop, gauges.loop
+    return feeds.loop, feeds.forgetting, reconciler.loop, in_clusters.loop, purge.loop, gauges.loop

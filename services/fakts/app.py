@@ -98,6 +98,7 @@ async def _lifespan(app: FastAPI, *, settings: FaktsSettings, bus: Bus | None) -
         await stack.enter_async_context(
             running(
                 context.publisher.loop,
+                context.publisher.forgetting,
                 context.audit.loop,
                 own.loop,
                 loops.signing_keys(context),

@@ -136,6 +136,7 @@ class Registry:
         """All that runs in the background."""
         return [
             self.publisher.loop,
+            self.publisher.forgetting,
             *self.builds.loops(),
             self.pushes.loop,
             Switches(self.database, self.applications, self.launch_statuses).loop,

@@ -6,12 +6,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, func, select, text, update
 
+from libs.common import db
 from libs.common.contracts.feeds import FeedChange, FeedPage
 from libs.common.db import Database
 from libs.common.feed import PAGE, FeedFollower, FeedPublisher
@@ -305,3 +307,35 @@ async def test_followers_start_again_when_an_operator_says_that_rows_were_restor
             assert changed(await waiting) == [("b", {"n": 1}), ("d", {"n": 1})]
     assert await follower.refresh()
     assert follower.entries == {"b": {"n": 1}, "d": {"n": 1}}
+
+
+async def test_keys_that_are_gone_for_long_are_forgotten_and_who_was_away_so_long_starts_again(
+    database: Database, publisher: FeedPublisher
+) -> None:
+    async def later(days: float) -> int:
+        """That much later; how many rows there are then."""
+        await publisher.forget_ends(db.now() + timedelta(days=days))
+        async with database.transaction() as session:
+            return await session.scalar(select(func.count()).select_from(FeedEntry)) or 0
+
+    await publish(database, publisher, a={"n": 1}, b={"n": 1})
+    away, near = (FeedFollower(FEED, Wire(publisher).fetch, lambda key, body: None) for _ in range(2))
+    assert await away.refresh()
+    await publish(database, publisher, a=None, c={"n": 1}, d={"n": 1})
+    await publish(database, publisher, d=None)
+    assert await near.refresh()
+    assert [await later(days) for days in (0, 8, 9, 14, 16, 24)] == [4, 4, 4, 4, 2, 2]
+    epoch, seen = near.epoch, near.version
+    async with asyncio.timeout(UNASKED):
+        page = await publisher.page(FEED, since=away.version, epoch=away.epoch, wait=30)
+        assert (page.floor, page.version) == (seen, seen)
+    told: list[str] = []
+    for follower in (away, near, FeedFollower(FEED, Wire(publisher).fetch, lambda key, body: told.append(key))):
+        assert await follower.refresh()
+        assert follower.entries == {"b": {"n": 1}, "c": {"n": 1}}
+        assert (follower.epoch, follower.version, follower.complete) == (epoch, seen, True)
+    assert told == ["b", "c"]
+    waiting = asyncio.create_task(publisher.page(FEED, since=seen, epoch=epoch, wait=30))
+    await publish(database, publisher, a={"n": 2})
+    async with asyncio.timeout(UNASKED):
+        assert changed(await waiting) == [("a", {"n": 2})]

@@ -24,6 +24,7 @@ class Publisher:
         self.page = page
         self.entries: dict[str, tuple[int, dict[str, Any] | None]] = {}
         self.version = 0
+        self.floor = 0
         self.down = False
         self.asked: list[tuple[int, str, float]] = []
         self._changed = asyncio.Event()
@@ -53,6 +54,7 @@ class Publisher:
             epoch=self.epoch,
             version=shown[-1][0] if shown else since,
             changes=tuple(FeedChange(key=key, version=version, body=body) for version, key, body in shown),
+            floor=self.floor,
             more=len(newer) > len(shown),
         )
 
@@ -280,3 +282,50 @@ async def test_a_folder_that_cannot_be_written_does_not_stop_following(tmp_path:
     assert await follower.refresh()
     follower.save()
     assert copy.entries == {"a": {}}
+
+
+def kept(publisher: Publisher, *keys: str) -> None:
+    """The publisher forgets all keys but those."""
+    publisher.entries = {key: publisher.entries[key] for key in keys}
+    publisher.floor = publisher.version
+
+
+async def test_who_has_less_than_is_told_starts_again() -> None:
+    publisher, copy = Publisher(), Copy()
+    follower = FeedFollower("f", publisher.fetch, copy.apply)
+    for key in ("a", "b"):
+        publisher.publish(key, {"n": 1})
+    assert await follower.refresh()
+    publisher.publish("a", None)
+    publisher.publish("c", {"n": 1})
+    kept(publisher, "b", "c")
+    assert await follower.refresh()
+    assert copy.entries == follower.entries == {"b": {"n": 1}, "c": {"n": 1}}
+    assert (follower.version, follower.complete) == (publisher.version, True)
+    asked = len(publisher.asked)
+    assert await follower.refresh()
+    assert len(publisher.asked) == asked + 1, "a whole copy is not fetched again"
+
+
+async def test_a_first_copy_in_pages_begins_below_the_floor_and_again_when_it_rises_meanwhile() -> None:
+    publisher, copy = Publisher(page=2), Copy()
+    for number in range(6):
+        publisher.publish(f"k{number}", {"n": number})
+    kept(publisher, *(f"k{number}" for number in range(6)))
+    follower = FeedFollower("f", publisher.fetch, copy.apply)
+    assert await follower.refresh()
+    assert [since for since, _, _ in publisher.asked] == [0, 2, 4]
+
+    fetch, publisher.asked = publisher.fetch, []
+
+    async def forgetting(*, since: int, epoch: str, wait: float) -> FeedPage:
+        page = await fetch(since=since, epoch=epoch, wait=wait)
+        if "k0" in publisher.entries:
+            publisher.publish("k0", None)
+            publisher.publish("new", {"n": 7})
+            kept(publisher, *(f"k{number}" for number in range(1, 6)), "new")
+        return page
+
+    late = FeedFollower("f", forgetting, copy.apply)
+    assert await late.refresh()
+    assert late.entries == {"new": {"n": 7}, **{f"k{number}": {"n": number} for number in range(1, 6)}}
