@@ -291,8 +291,9 @@ class FeedFollower:
         while True:
             asked = time.monotonic()
             patience = 0.0 if failures or not self.complete else wait  # an empty first copy is one, too
+            since, epoch = self.version, self.epoch
             try:
-                page = await self._fetch(since=self.version, epoch=self.epoch, wait=patience)
+                page = await self._fetch(since=since, epoch=epoch, wait=patience)
             except Exception as error:  # whatever the publisher or the way to it has: the copy stays
                 failures += 1
                 level = log.warning if failures in (1, 10) else log.debug
@@ -301,7 +302,7 @@ class FeedFollower:
                 continue
             recovered, failures = failures > 0, 0
             async with self._lock:
-                self._take(page)
+                self._take(page, since, epoch)
             self._save_soon()
             if not (page.changes or recovered) and time.monotonic() - asked < min(wait, 0.1):
                 await asyncio.sleep(0.2)  # a publisher that is stopping does not let anybody wait
@@ -333,12 +334,16 @@ class FeedFollower:
     async def _catch_up(self) -> None:
         more = True
         while more:
-            page = await self._fetch(since=self.version, epoch=self.epoch, wait=0.0)
+            since, epoch = self.version, self.epoch
+            page = await self._fetch(since=since, epoch=epoch, wait=0.0)
             async with self._lock:
-                self._take(page)
+                self._take(page, since, epoch)
             more = not self.complete
 
-    def _take(self, page: FeedPage) -> None:
+    def _take(self, page: FeedPage, since: int, epoch: str) -> None:
+        """Take the answer to the question for what came after `since` of `epoch`."""
+        if page.epoch == epoch and (self.epoch != epoch or self.version < since):
+            return  # what came after a copy that was given up meanwhile, upon the answer to somebody else's question
         if page.epoch == self.epoch and page.floor > max(self.version, self._floor):
             # Away for so long that keys may be gone which the publisher has forgotten: of that page nothing is taken,
             # the next one is the first of a copy. While a first copy arrives, its floor is where it began.

@@ -126,8 +126,9 @@ async def test_a_new_epoch_replaces_everything_and_is_whole_only_at_its_end() ->
     publisher.page = 1
     publisher.publish("both", {"n": 2})
     publisher.publish("new", {"n": 2})
-    page = await publisher.fetch(since=follower.version, epoch=follower.epoch, wait=0)
-    follower._take(page)
+    since, epoch = follower.version, follower.epoch
+    page = await publisher.fetch(since=since, epoch=epoch, wait=0)
+    follower._take(page, since, epoch)
     assert not follower.complete
     assert await follower.refresh()
     assert follower.complete
@@ -199,7 +200,7 @@ async def test_an_answer_that_was_overtaken_changes_nothing() -> None:
     publisher.publish("a", {"n": 2})
     follower = FeedFollower("f", publisher.fetch, copy.apply)
     assert await follower.refresh()
-    follower._take(late)
+    follower._take(late, 0, "one")
     assert copy.entries == {"a": {"n": 2}}
     assert follower.version == 2
 
@@ -252,7 +253,7 @@ async def test_a_copy_that_is_still_arriving_is_not_written(snapshot: Path) -> N
     publisher.publish("a", {})
     publisher.publish("b", {})
     follower = FeedFollower("f", publisher.fetch, Copy().apply, snapshot=snapshot)
-    follower._take(await publisher.fetch(since=0, epoch="", wait=0))
+    follower._take(await publisher.fetch(since=0, epoch="", wait=0), 0, "")
     follower.save()
     assert not FeedFollower("f", publisher.fetch, Copy().apply, snapshot=snapshot).load()
 
@@ -329,3 +330,24 @@ async def test_a_first_copy_in_pages_begins_below_the_floor_and_again_when_it_ri
     late = FeedFollower("f", forgetting, copy.apply)
     assert await late.refresh()
     assert late.entries == {"new": {"n": 7}, **{f"k{number}": {"n": number} for number in range(1, 6)}}
+
+
+@pytest.mark.parametrize("page", [1000, 2], ids=["whole", "pages"])
+async def test_an_answer_for_a_copy_that_was_given_up_meanwhile_makes_no_copy(page: int) -> None:
+    publisher, copy = Publisher(page=page), Copy()
+    for key in ("a", "b", "gone"):
+        publisher.publish(key, {"n": 1})
+    follower = FeedFollower("f", publisher.fetch, copy.apply)
+    assert await follower.refresh()
+    publisher.publish("gone", None)
+    publisher.publish("c", {"n": 1})
+    kept(publisher, "a", "b", "c")
+    asked = (follower.version, follower.epoch)
+    first, second, third = [await publisher.fetch(since=asked[0], epoch=asked[1], wait=0) for _ in range(3)]
+    follower._take(first, *asked)
+    follower._take(second, *asked)
+    assert (follower.entries, follower.complete) == ({}, False)
+    follower._take(await publisher.fetch(since=0, epoch="", wait=0), 0, "")
+    follower._take(third, *asked)
+    assert await follower.refresh()
+    assert copy.entries == follower.entries == {"a": {"n": 1}, "b": {"n": 1}, "c": {"n": 1}}
