@@ -129,6 +129,8 @@ class SigningKeys:
         if self._known_until <= time.monotonic():
             until = time.monotonic() + self._policy.lead.total_seconds() / 2
             self._known = await _rows(session)
+            for row in self._known:
+                session.expunge(row)  # else it would go empty when what this session does is undone
             self._known_public = KeySet([RSAKey.import_key(row.public) for row in self._known])
             self._known_until = until
 

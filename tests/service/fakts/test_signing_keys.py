@@ -81,6 +81,14 @@ async def test_a_key_that_another_instance_made_signs_when_its_time_has_come(fak
         assert jwt.decode(await token(other), await published(fakts)).header["kid"] == rotated
 
 
+async def test_a_request_that_is_refused_leaves_the_keys_to_others(fakts: RunningFakts) -> None:
+    headers = {"authorization": f"Bearer {(await token(fakts))[:-8]}AAAAAAAA"}
+    said = {"functional": True, "alias_reports": {}}
+    await fakts.context.keys.maintain()  # so that whoever comes next reads them anew
+    assert (await fakts.http.post("/lok/f/report/", json=said, headers=headers)).status_code == 401
+    assert (await fakts.login(JOIN_TOKEN, "constellation.worker")).status_code == 200
+
+
 async def test_a_key_that_no_living_token_needs_is_deleted(fakts_url: str, tmp_path: Path) -> None:
     short = settings_for(
         fakts_url, tmp_path, signing_key_lead_seconds=1, access_token_seconds=60, signing_key_grace_seconds=0
