@@ -40,7 +40,8 @@ class Door:
         """
         Args:
             gateways: gives the base URLs of all live gateways, in the order in which to try them.
-            places: connections at once, of one user a quarter; None for half of the files that may be open.
+            places: connections at once, of one user a quarter; None for half of the files that may be open, which
+                may become more when servers start.
         """
         self.folder = folder
         self.path = folder / _SOCKET
@@ -55,8 +56,6 @@ class Door:
     async def open(self) -> AsyncIterator[None]:
         self.folder.mkdir(exist_ok=True, mode=0o755)
         self.path.unlink(missing_ok=True)
-        if self._places is None:
-            self._places = min(_MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         server = await asyncio.start_unix_server(self._carry, self.path)
         self.path.chmod(0o666)
         try:
@@ -73,7 +72,9 @@ class Door:
     @contextlib.contextmanager
     def _place(self, user: int) -> Iterator[bool]:
         """Gives whether there is room for one more of this user's connections, which takes it."""
-        places = self._places or 0
+        places = self._places
+        if places is None:
+            places = min(_MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         free = self._taken.total() < places and self._taken[user] < max(1, places // _SHARE)
         if not free:
             if user not in self._full:

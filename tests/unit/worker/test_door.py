@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ print(door.recv(5).decode())
 
 
 @asynccontextmanager
-async def opened(folder: Path, *, places: int) -> AsyncIterator[Door]:
+async def opened(folder: Path, *, places: int | None) -> AsyncIterator[Door]:
     """A door to a gateway that says again what it hears."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,6 +82,18 @@ async def test_a_user_has_a_quarter_of_the_places() -> None:
             await eventually(lambda: ask_once(door))
             for one in connections:
                 one.close()
+
+
+async def test_there_are_more_places_when_the_process_may_have_more_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [16]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files[0], 1024))
+    with passable_folder() as folder:
+        async with asyncio.timeout(60), opened(folder, places=None) as door:
+            with contextlib.closing(await connect(door)) as one:
+                assert await one.ask() == b"hello"
+                assert await ask_once(door) == b""
+                files[0] = 64
+                assert await ask_once(door) == b"hello"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
