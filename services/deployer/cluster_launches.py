@@ -113,6 +113,8 @@ class ClusterLaunches:
         self._looks = ClusterLooks(self._look_at, self._looked)
         self._hinted: set[UUID] = set()
         """Launches that changed while they were looked at."""
+        self._noticed: dict[UUID, datetime] = {}
+        """When it was seen that launches are due which are looked at, or have to wait for that."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -127,13 +129,15 @@ class ClusterLaunches:
         self._hinted |= self.watch.take_changed()
         hinted, under_way = frozenset(self._hinted), frozenset(self._looks.under_way)
         async with self._database.transaction() as session:
-            due = await self._due(session, hinted, under_way)
+            now = await self._clock(session)
+            due = await self._due(session, now, hinted, under_way)
             followed = frozenset(self.watch.followed)
             ended = followed - await _placed(session, followed)
         for launch_id in ended:  # whoever ended it may have been another process
             self.watch.forget(launch_id)
         self._hinted = set(hinted & under_way)
         for launch_id, places in due:
+            self._noticed[launch_id] = now
             self._looks.begin(launch_id, frozenset(Place.model_validate(one).cluster for one in places))
 
     async def once(self) -> None:
@@ -158,14 +162,14 @@ class ClusterLaunches:
             self._orders.put_back_in_clusters(ordered)
 
     def _looked(self, launch_id: UUID) -> None:
+        self._noticed.pop(launch_id, None)
         if launch_id in self._hinted:
             self.loop.wake()
 
     async def _due(
-        self, session: AsyncSession, hinted: Collection[UUID], under_way: Collection[UUID]
+        self, session: AsyncSession, now: datetime, hinted: Collection[UUID], under_way: Collection[UUID]
     ) -> Sequence[tuple[UUID, list[dict[str, str]]]]:
         """Launches to look at, with their places."""
-        now = await self._clock(session)
         soon = and_(Launch.state.in_(UNFINISHED), Launch.looked_at <= now - timedelta(seconds=UNFINISHED_SECONDS))
         query = (
             select(Launch.id, Launch.places)
@@ -214,7 +218,7 @@ class ClusterLaunches:
         if row.lease_until is not None and row.lease_until >= now:
             return None
         if row.deadline_at is not None:
-            row.deadline_at += _unwatched(row, now)
+            row.deadline_at += _unwatched(row, self._noticed.get(launch_id, now))
         order, aim = launches.order(row.order), launches.order(row.aim)
         wanted = clusters.place(aim)
         _place(row, wanted)
@@ -320,9 +324,10 @@ class ClusterLaunches:
             events.record_launch(session, now, row.deployment_id, f"repaired: {one}")
 
 
-def _unwatched(row: Launch, now: datetime) -> timedelta:
-    """For so long nobody looked at a launch, which counts against no deadline."""
-    rested = now - (row.looked_at or row.changed_at)
+def _unwatched(row: Launch, noticed: datetime) -> timedelta:
+    """For so long nobody looked after a launch, which counts against no deadline. That it has waited for its turn
+    since it was noticed does count."""
+    rested = noticed - (row.looked_at or row.changed_at)
     return rested if rested > timedelta(seconds=UNWATCHED_SECONDS) else timedelta()
 
 

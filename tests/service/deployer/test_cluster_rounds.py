@@ -228,6 +228,23 @@ async def test_a_deadline_waits_while_nobody_looks(world: World) -> None:
         assert await launch.state() is LaunchState.FAILED
 
 
+async def test_a_deadline_passes_while_others_of_the_cluster_are_looked_at(world: World) -> None:
+    clusters = ScriptedClusters(ready=False)
+    clusters.open.clear()
+    launches = [Launcher(world.deployer) for _ in range(MAX_AT_ONCE + 1)]
+    for launch in launches:
+        launch.order()
+    async with looking_after(world.deployer, clusters) as loop:
+        await loop.begin()
+        await eventually(lambda: clusters.ensured == MAX_AT_ONCE)
+        world.clock.forward(45)
+        clusters.open.set()
+        await loop.once()
+        world.clock.forward(20)
+        await loop.once()
+        assert {await launch.state() for launch in launches} == {LaunchState.FAILED}
+
+
 async def _set_order(deployer: Deployer, launch_id: UUID, said: dict[str, Any]) -> dict[str, Any]:
     """What a row holds as its newest order; gives what it held."""
     async with deployer.database.transaction() as session:
