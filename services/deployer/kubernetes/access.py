@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +36,8 @@ async def open_client(access: Access) -> ApiClient:
     Raises:
         Refused: the kubeconfig or a certificate in it cannot be used, or this process runs in no cluster.
     """
-    # It takes 30 MB of memory, and most deployers know no cluster.
+    # It takes 30 MB of memory, and half a second: most deployers know no cluster.
+    await asyncio.to_thread(import_module, "kubernetes_asyncio.config")
     from kubernetes_asyncio import config as kube_config  # noqa: PLC0415
     from kubernetes_asyncio.client import ApiClient, Configuration  # noqa: PLC0415
     from kubernetes_asyncio.config.config_exception import ConfigException  # noqa: PLC0415
