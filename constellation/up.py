@@ -120,6 +120,7 @@ async def _embedded(stack: AsyncExitStack, folder: Path) -> str:
 
     async def stop() -> None:
         await asyncio.wait({starting})  # the thread goes on when nobody waits for it any more
+        starting.exception()  # of a server that the same signal ended: nobody else asks
         await asyncio.to_thread(postgres.stop)
 
     stack.push_async_callback(stop)

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -57,8 +58,9 @@ class EmbeddedPostgres:
             RuntimeError: with the end of the server's log when it does not come up.
         """
         try:
-            self._data.mkdir(exist_ok=True)
             with self._alone(), _undisturbed(), _passable(self._data):
+                if not self._data.exists():
+                    self._make()
                 self._server = self._started(self._name())
         except Exception as error:
             raise RuntimeError(f"PostgreSQL did not start in {self._data}: {error}. {self._log_tail()}") from error
@@ -73,6 +75,16 @@ class EmbeddedPostgres:
             yield
         finally:
             os.close(lock)
+
+    def _make(self) -> None:
+        """Make the folder, whole or not at all: with one that was cut short no server would ever start."""
+        prefix = f"{self._data.name}.new-"
+        for left in self._data.parent.iterdir():
+            if left.name.startswith(prefix):
+                shutil.rmtree(left, ignore_errors=True)
+        new = Path(tempfile.mkdtemp(prefix=prefix, dir=self._data.parent))
+        _Server(new, cleanup_mode=None).ensure_pgdata_inited()
+        new.rename(self._data)
 
     def _name(self) -> Path:
         """The folder, under a name that is good for the path of a socket, for a command line and for a URL."""

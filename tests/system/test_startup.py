@@ -63,11 +63,20 @@ def test_ctrl_c_leaves_no_process_and_the_next_start_has_all_data(up: Up, tmp_pa
 def test_a_signal_while_the_database_starts_leaves_no_process(up: Up, number: signal.Signals) -> None:
     up.spawn("up", ["up", "--data-dir", str(up.data_dir), "--port", "0"])
     process = up.processes["up"]
-    up.wait_until((up.data_dir / "postgres" / "PG_VERSION").exists, "begin with its database")
+    up.wait_until(lambda: list(up.data_dir.glob("postgres*/PG_VERSION")), "begin with its database")
     os.killpg(process.pid, number)  # as a terminal does
     assert process.wait(STOP_SECONDS) == 0
     assert [line for line in command_lines() if str(up.data_dir) in line] == []
     assert "Traceback" not in up.log_tail("up", 100_000)
+
+
+def test_a_first_start_that_was_killed_leaves_nothing_that_the_next_one_stumbles_over(up: Up) -> None:
+    up.spawn("up", ["up", "--data-dir", str(up.data_dir), "--port", "0"])
+    up.wait_until(lambda: list(up.data_dir.glob("postgres.new-*/PG_VERSION")), "begin with its database")
+    os.killpg(up.processes["up"].pid, signal.SIGKILL)
+    up.kill()
+    with up:
+        assert [path.name for path in up.data_dir.glob("postgres*") if path.is_dir()] == ["postgres"]
 
 
 def command_lines() -> list[str]:

@@ -306,11 +306,14 @@ async def test_a_disk_without_room_keeps_calls_and_says_so(edge: Edge, mothershi
 
     with structlog.testing.capture_logs() as logs:
         await edge.start(**SOON | {"report_seconds": 3000.0, "report_heartbeat_seconds": 3000.0})
+        assert (await edge.call()).status == 200
+        await eventually(kept)
         folder = edge.folder / "gateway" / "reports"
-        await eventually(folder.exists)
         aside = folder.rename(folder.with_name("aside"))
         assert (await edge.call()).status == 200
         await eventually(lambda: [one for one in logs if one["event"] == "reports_not_kept"])
+        for path in aside.glob("*.open"):
+            path.unlink()
         aside.rename(folder)
         await eventually(kept)
         assert (await edge.call()).status == 200
