@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.worker.trees import BadArchive, unpack
@@ -154,6 +155,15 @@ def test_no_link_leads_out_by_a_linked_name(tmp_path: Path) -> None:
         unpack(path, tmp_path / "tree", linked={"node_modules": tmp_path / "elsewhere" / "node_modules"})
 
 
+def leads_nowhere(path: Path) -> bool:
+    """It is a link in a circle. What `realpath` makes of one whose text has `//` is a path that nothing opens."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 NAMES = st.lists(st.sampled_from(["a", "b", "..", ".", ""]), min_size=1, max_size=4).map("/".join)
 MEMBERS = st.lists(
     st.one_of(
@@ -166,6 +176,7 @@ MEMBERS = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
+@example([entry("a", tarfile.SYMTYPE, "a//a")])
 @given(MEMBERS)
 def test_nothing_is_ever_written_outside(tmp_path_factory: pytest.TempPathFactory, members: list[Add]) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -177,5 +188,5 @@ def test_nothing_is_ever_written_outside(tmp_path_factory: pytest.TempPathFactor
     else:
         for found in (folder / "tree").rglob("*"):
             target = (folder / "tree").resolve()
-            assert Path(os.path.realpath(found)).is_relative_to(target)
+            assert leads_nowhere(found) or Path(os.path.realpath(found)).is_relative_to(target)
     assert sorted(found.name for found in folder.iterdir()) == ["archive.tar", "tree"]
