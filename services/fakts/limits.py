@@ -13,18 +13,24 @@ from libs.common.problems import TooMany
 
 
 class Rate:
-    """At most `allowed` times in `seconds`, per subject such as an address."""
+    """At most `allowed` times in `seconds`, per subject such as an address.
+
+    Args:
+        what: is counted, in words.
+    """
 
     def __init__(
         self,
         allowed: int,
         seconds: float,
         *,
+        what: str = "requests",
         subjects: int = 100_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._allowed = allowed
         self._seconds = seconds
+        self._what = what
         self._subjects = subjects
         self._clock = clock
         self._seen: OrderedDict[str, deque[float]] = OrderedDict()
@@ -39,17 +45,20 @@ class Rate:
             seen.popleft()
         if len(seen) >= self._allowed:
             wait = max(1, round(seen[0] + self._seconds - now))
-            raise TooMany(f"too many requests; try again in {wait} s", retry_after=wait)
+            raise TooMany(f"too many {self._what}; try again in {wait} s", retry_after=wait)
 
     def count(self, subject: str) -> None:
         """It was done once more."""
         seen = self._seen.setdefault(subject, deque(maxlen=self._allowed))
-        seen.append(self._clock())
+        seen.append(now := self._clock())
         self._seen.move_to_end(subject)
-        while len(self._seen) > self._subjects:
+        while len(self._seen) > self._subjects or self._is_quiet(next(iter(self._seen.values())), now):
             self._seen.popitem(last=False)
 
     def take(self, subject: str) -> None:
         """Check, then count. Raises TooMany."""
         self.check(subject)
         self.count(subject)
+
+    def _is_quiet(self, seen: deque[float], now: float) -> bool:
+        return not seen or seen[-1] <= now - self._seconds

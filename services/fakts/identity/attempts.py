@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
-from libs.common.problems import TooMany
+from services.fakts.limits import Rate
 from services.fakts.where import source
 
 
-class Attempts:
-    """Counts failed attempts per subject, such as a user name and an address."""
+class Attempts(Rate):
+    """Counts failed attempts per subject, such as a user name and an address.
+
+    Each is counted before it is known how it ends: many at once are as many.
+    """
 
     def __init__(
         self,
@@ -25,49 +27,24 @@ class Attempts:
         subjects: int = 100_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._allowed = allowed
-        self._seconds = seconds
-        self._subjects = subjects
-        self._clock = clock
-        self._failures: OrderedDict[bytes, list[float]] = OrderedDict()
-        """By digest of the subject, so that none takes more room than another; the one counted last is last."""
+        super().__init__(allowed, seconds, what="failed attempts", subjects=subjects, clock=clock)
 
     @property
     def remembered(self) -> int:
         """How many subjects."""
-        return len(self._failures)
-
-    def check(self, subject: str) -> None:
-        """Raises TooMany when there were too many."""
-        now = self._clock()
-        recent = [at for at in self._failures.get(_digest(subject), ()) if at > now - self._seconds]
-        if len(recent) >= self._allowed:
-            wait = max(1, round(recent[0] + self._seconds - now))
-            raise TooMany(f"too many failed attempts; try again in {wait} s", retry_after=wait)
-
-    def count(self, subject: str) -> None:
-        """Count an attempt, before it is known how it ends: many at once are as many."""
-        now = self._clock()
-        digest = _digest(subject)
-        recent = [at for at in self._failures.pop(digest, ()) if at > now - self._seconds]
-        self._failures[digest] = [*recent, now]
-        while len(self._failures) > self._subjects or self._first() <= now - self._seconds:
-            self._failures.popitem(last=False)
+        return len(self._seen)
 
     def take_back(self, subject: str) -> None:
         """The attempt that was counted last was none."""
-        recent = self._failures.get(_digest(subject), [])
-        del recent[-1:]
-        if not recent:
+        seen = self._seen.get(subject)
+        if seen:
+            seen.pop()
+        if not seen:
             self.forgive(subject)
 
     def forgive(self, subject: str) -> None:
         """Forget all of them."""
-        self._failures.pop(_digest(subject), None)
-
-    def _first(self) -> float:
-        """When the subject was last counted that was longest quiet."""
-        return next(iter(self._failures.values()))[-1]
+        self._seen.pop(subject, None)
 
 
 class SignInAttempts:
@@ -103,9 +80,6 @@ class SignInAttempts:
 
 
 def _subjects(username: str, address: str) -> tuple[str, str]:
+    """The first as a digest, so that none takes more room than another."""
     at = source(address)
-    return f"{username.lower()} {at}", at
-
-
-def _digest(subject: str) -> bytes:
-    return hashlib.sha256(subject.encode(errors="replace")).digest()
+    return hashlib.sha256(f"{username.lower()} {at}".encode(errors="replace")).hexdigest(), at
